@@ -1,0 +1,140 @@
+"""Every error a caller can meet, drawn as one tree.
+
+    RaworcError
+    ├── BadRequest 400
+    ├── Unauthorized 401
+    ├── Forbidden 403
+    ├── NotFound 404
+    │   └── MethodNotAllowed 405
+    ├── RequestTimeout 408
+    ├── Conflict 409
+    ├── PayloadTooLarge 413
+    ├── RateLimited 429
+    ├── Unavailable 503
+    │   ├── DatabaseUnavailable
+    │   └── StorageFull
+    ├── GatewayTimeout 504
+    └── LostHold            (inside operators only: another one holds the session now)
+
+An error is raised where it is found, carries a message a person can act on, and is turned into an answer
+in one place (``api/problems.py``). Each class knows its HTTP status and its stable code.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One field that was refused: its dotted path in the body or query, and why."""
+
+    field: str
+    message: str
+
+
+class RaworcError(Exception):
+    """The root. ``str(error)`` is the message that the caller reads."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "INTERNAL_SERVER_ERROR"
+
+    def __init__(
+        self, message: str, *, details: tuple[FieldError, ...] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+        self.headers = dict(headers or {})
+
+
+class BadRequest(RaworcError):
+    """Missing, malformed or impossible input; ``details`` names the fields."""
+
+    status = 400
+    code = "BAD_REQUEST"
+
+
+class Unauthorized(RaworcError):
+    """No token, or one that does not count (any more). The text is the same for every reason."""
+
+    status = 401
+    code = "UNAUTHORIZED"
+
+
+class Forbidden(RaworcError):
+    """The caller is known and may not do this."""
+
+    status = 403
+    code = "FORBIDDEN"
+
+
+class NotFound(RaworcError):
+    """No such thing, or none that the caller may see."""
+
+    status = 404
+    code = "NOT_FOUND"
+
+
+class MethodNotAllowed(NotFound):
+    """The path exists, the method does not; ``headers`` carries ``Allow``."""
+
+    status = 405
+    code = "METHOD_NOT_ALLOWED"
+
+
+class RequestTimeout(RaworcError):
+    """The client took too long to send its request."""
+
+    status = 408
+    code = "REQUEST_TIMEOUT"
+
+
+class Conflict(RaworcError):
+    """The thing is in a state that does not allow this, or its name is taken."""
+
+    status = 409
+    code = "CONFLICT"
+
+
+class PayloadTooLarge(RaworcError):
+    """A body or file above its limit."""
+
+    status = 413
+    code = "PAYLOAD_TOO_LARGE"
+
+
+class RateLimited(RaworcError):
+    """Too much at once; ``headers`` carries ``Retry-After``."""
+
+    status = 429
+    code = "RATE_LIMITED"
+
+
+class Unavailable(RaworcError):
+    """Not now; ``headers`` carries ``Retry-After``."""
+
+    status = 503
+    code = "SERVICE_UNAVAILABLE"
+
+
+class DatabaseUnavailable(Unavailable):
+    """Postgres is away. Nothing acknowledged is lost; try again shortly."""
+
+
+class StorageFull(Unavailable):
+    """A disk is full or below its watermark: new work is refused until there is room."""
+
+
+class GatewayTimeout(RaworcError):
+    """A blocking request reached its time limit; the work itself goes on."""
+
+    status = 504
+    code = "GATEWAY_TIMEOUT"
+
+
+class LostHold(RaworcError):
+    """Another operator holds the session now: the work in hand must be dropped, nothing may be written."""
+
+    status = 409
+    code = "CONFLICT"

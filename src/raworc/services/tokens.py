@@ -1,0 +1,121 @@
+"""Our own tokens: JSON Web Tokens signed with HS256 (RFC 7519, algorithm pinned as RFC 8725 advises).
+
+Three kinds, told apart by ``typ``: ``login`` (a person or program, any route), ``turn`` (an operator's model
+calls, accepted only on the operators' socket) and ``sandbox`` (what runs inside one, accepted only through
+that sandbox's door). A token carries no rights: they are read from the database on every request.
+"""
+
+import secrets
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, cast
+
+import jwt
+
+from raworc.errors import Unauthorized
+
+ISSUER = "raworc"
+_ALGORITHM = "HS256"
+_MAX_BYTES = 8192
+_LEEWAY_S = 30
+
+TokenKind = Literal["login", "turn", "sandbox"]
+
+
+@dataclass(frozen=True)
+class LoginClaims:
+    """Who logged in: the account, its version at that time, and the contract it was issued under."""
+
+    account_id: uuid.UUID
+    version: int
+    contract: str
+    token_id: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class WorkClaims:
+    """On whose behalf a model call is made. ``turn_id`` is set for turn tokens only."""
+
+    kind: Literal["turn", "sandbox"]
+    session_id: uuid.UUID
+    epoch: int
+    space: str
+    train_id: str
+    turn_id: uuid.UUID | None
+
+
+Claims = LoginClaims | WorkClaims
+
+
+class Tokens:
+    """Issues and reads tokens with one key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def login(self, account_id: uuid.UUID, version: int, contract: str, *, ttl_s: int) -> tuple[str, datetime]:
+        """A login token and when it ends."""
+        expires = int(time.time()) + ttl_s
+        claims = {"sub": str(account_id), "ver": version, "contract": contract, "jti": secrets.token_hex(16)}
+        return self._sign("login", claims, expires), datetime.fromtimestamp(expires, UTC)
+
+    def work(self, claims: WorkClaims, *, ttl_s: int) -> str:
+        """A turn or sandbox token."""
+        body: dict[str, Any] = {
+            "sub": str(claims.session_id),
+            "epoch": claims.epoch,
+            "space": claims.space,
+            "train": claims.train_id,
+        }
+        if claims.turn_id is not None:
+            body["turn"] = str(claims.turn_id)
+        return self._sign(claims.kind, body, int(time.time()) + ttl_s)
+
+    def read(self, token: str) -> Claims:
+        """What a token says, once its signature, issuer, kind and end hold.
+
+        Raises:
+            Unauthorized: for whatever reason; the text never says which.
+        """
+        try:
+            return self._claims(self._decode(token))
+        except (jwt.InvalidTokenError, KeyError, ValueError, TypeError):
+            raise Unauthorized("Invalid or expired token") from None
+
+    def _sign(self, kind: TokenKind, claims: dict[str, Any], expires: int) -> str:
+        body = {**claims, "typ": kind, "iss": ISSUER, "iat": int(time.time()), "exp": expires}
+        return jwt.encode(body, self._key, algorithm=_ALGORITHM)
+
+    def _decode(self, token: str) -> dict[str, Any]:
+        if len(token) > _MAX_BYTES or not token.isascii():
+            raise Unauthorized("Invalid or expired token")
+        required = ["exp", "iss", "sub", "typ"]
+        options = cast("Any", {"require": required, "verify_iat": False})
+        return jwt.decode(token, self._key, algorithms=[_ALGORITHM], issuer=ISSUER, leeway=_LEEWAY_S, options=options)
+
+    def _claims(self, body: dict[str, Any]) -> Claims:
+        subject = uuid.UUID(str(body["sub"]))
+        match body["typ"]:
+            case "login":
+                return LoginClaims(
+                    account_id=subject,
+                    version=int(body["ver"]),
+                    contract=str(body["contract"]),
+                    token_id=str(body["jti"]),
+                    expires_at=datetime.fromtimestamp(int(body["exp"]), UTC),
+                )
+            case "turn" | "sandbox" as kind:
+                turn = uuid.UUID(str(body["turn"])) if kind == "turn" else None
+                return WorkClaims(
+                    kind=kind,
+                    session_id=subject,
+                    epoch=int(body["epoch"]),
+                    space=str(body["space"]),
+                    train_id=str(body["train"]),
+                    turn_id=turn,
+                )
+            case _:
+                raise Unauthorized("Invalid or expired token")

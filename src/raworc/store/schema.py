@@ -1,0 +1,279 @@
+"""The whole data model on one page. Every other file of ``store/`` speaks of these tables only.
+
+Times are Postgres' own (``now()``): no process's clock decides anything. Rows of ``segments`` and
+``session_events`` are only ever added.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _id(name: str = "id") -> Column[object]:
+    return Column(name, UUID, primary_key=True)
+
+
+def _moment(name: str, *, default: bool = False) -> Column[object]:
+    if default:
+        return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
+    return Column(name, DateTime(timezone=True))
+
+
+def _flag(name: str) -> Column[object]:
+    return Column(name, Boolean, nullable=False, server_default=text("false"))
+
+
+def _count(name: str) -> Column[object]:
+    return Column(name, BigInteger, nullable=False, server_default=text("0"))
+
+
+def _json(name: str, default: str = "'{}'::jsonb") -> Column[object]:
+    return Column(name, JSONB, nullable=False, server_default=text(default))
+
+
+# ── who ──────────────────────────────────────────────────────────────────────────────────────────────
+spaces = Table(
+    "spaces",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("description", Text),
+    _json("settings"),
+    _moment("created_at", default=True),
+    _moment("updated_at", default=True),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False),
+    Column("space", Text, ForeignKey("spaces.name"), nullable=False),
+    Column("description", Text),
+    Column("password_hash", Text, nullable=False),
+    Column("active", Boolean, nullable=False, server_default=text("true")),
+    Column("version", Integer, nullable=False, server_default=text("1")),  # raised to reject every older token
+    _moment("created_at", default=True),
+    _moment("updated_at", default=True),
+    _moment("last_login_at"),
+    Index("uq_accounts_name", func.lower(text("name")), unique=True),
+)
+
+roles = Table(
+    "roles",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, unique=True),
+    _json("rules", "'[]'::jsonb"),  # [{"resources": [...], "verbs": [...], "scope": "space" | "global"}]
+    _flag("builtin"),
+    _moment("created_at", default=True),
+)
+
+bindings = Table(
+    "bindings",
+    metadata,
+    _id(),
+    Column("role_id", UUID, ForeignKey("roles.id"), nullable=False),
+    Column("account_id", UUID, ForeignKey("accounts.id", ondelete="CASCADE")),  # null: the group `authenticated`
+    Column("space", Text, ForeignKey("spaces.name", ondelete="CASCADE")),  # null: everywhere
+    _moment("created_at", default=True),
+    Index("ix_bindings_account_id", "account_id"),
+)
+
+data_keys = Table(  # one per space and version, wrapped by the master key
+    "data_keys",
+    metadata,
+    Column("space", Text, ForeignKey("spaces.name", ondelete="CASCADE"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("master_key_id", Text, nullable=False),
+    _moment("created_at", default=True),
+)
+
+# ── agents and their sessions ────────────────────────────────────────────────────────────────────────
+sessions = Table(
+    "sessions",
+    metadata,
+    _id(),
+    Column("number", BigInteger, Identity(), nullable=False, unique=True),  # host uid = RAWORC_UID_BASE + number
+    Column("space", Text, ForeignKey("spaces.name"), nullable=False),
+    Column("kind", Text, nullable=False),  # home
+    Column("state", Text, nullable=False),  # init idle busy paused slept error terminated
+    Column("desired", Text),  # what it should become: idle slept terminated; null when it is there
+    Column("node", Text),  # bubblewrap keeps a session on its node
+    Column("held_by", UUID),  # operators.id; no foreign key: a dead holder's row may be gone
+    Column("hold_epoch", BigInteger, nullable=False, server_default=text("0")),
+    _count("event_seq"),
+    Column("idle_timeout_s", Integer, nullable=False),
+    Column("busy_timeout_s", Integer, nullable=False),
+    _moment("idle_from"),
+    _moment("busy_from"),
+    _moment("busy_hold_from"),  # POST /busy: shown as busy although no turn runs
+    _moment("sleep_at"),
+    Column("sleep_note", Text),
+    Column("sleep_by", Text),
+    _moment("context_cutoff_at"),
+    _moment("last_activity_at"),
+    _moment("created_at", default=True),
+    CheckConstraint("state in ('init','idle','busy','paused','slept','error','terminated')", name="state"),
+    Index("ix_sessions_held_by", "held_by"),
+    Index("ix_sessions_work", "id", postgresql_where=text("desired IS NOT NULL OR sleep_at IS NOT NULL")),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    _id(),
+    Column("kind", Text, nullable=False),  # named
+    Column("name", Text, nullable=False),
+    Column("space", Text, ForeignKey("spaces.name"), nullable=False),
+    Column("session_id", UUID, ForeignKey("sessions.id"), nullable=False, unique=True),
+    Column("owner_id", UUID, ForeignKey("accounts.id"), nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("description", Text),
+    _json("metadata"),
+    Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    Column("instructions", Text),
+    Column("setup", Text),
+    Column("model", Text),
+    Column("max_tokens", Integer),
+    Column("network", Text, nullable=False, server_default=text("'none'")),
+    _json("limits"),  # memory_mb cpus pids disk_mb
+    Column("parent_agent_name", Text),
+    _flag("is_published"),
+    _moment("published_at"),
+    Column("published_by", Text),
+    _json("publish_permissions", '\'{"code": true, "secrets": true, "content": true}\'::jsonb'),
+    _moment("created_at", default=True),
+    _moment("updated_at", default=True),
+    Index("uq_agents_named", func.lower(text("name")), unique=True, postgresql_where=text("kind = 'named'")),
+    Index("ix_agents_created_at", "created_at", "id"),
+    Index("ix_agents_tags", "tags", postgresql_using="gin"),
+)
+
+agent_secrets = Table(
+    "agent_secrets",
+    metadata,
+    Column("agent_id", UUID, ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("key_version", Integer, nullable=False),
+    Column("nonce", LargeBinary, nullable=False),
+    Column("ciphertext", LargeBinary, nullable=False),  # AES-256-GCM, bound to table, agent and key name
+    _moment("created_at", default=True),
+    _moment("updated_at", default=True),
+)
+
+runs = Table(  # from wake to sleep
+    "runs",
+    metadata,
+    _id(),
+    Column("session_id", UUID, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+    _moment("started_at", default=True),
+    _moment("ended_at"),
+    Index("uq_runs_open", "session_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+    Index("ix_runs_session_id", "session_id"),
+)
+
+# ── turns ────────────────────────────────────────────────────────────────────────────────────────────
+turns = Table(
+    "turns",
+    metadata,
+    _id(),
+    Column("session_id", UUID, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+    Column("agent_id", UUID, ForeignKey("agents.id", ondelete="SET NULL")),
+    Column("number", BigInteger, Identity(), nullable=False),  # order of arrival
+    Column("kind", Text, nullable=False),  # input, marker
+    Column("status", Text, nullable=False),
+    _json("input"),  # {"content": [...]} as given
+    _json("output"),  # what an outside writer put: {"text": ..., other keys}; items become segments
+    Column("error", JSONB),  # {"code", "message"} of a failed turn
+    Column("attempts", Integer, nullable=False, server_default=text("0")),  # since the last new segment
+    Column("model_calls", Integer, nullable=False, server_default=text("0")),
+    _count("segment_count"),
+    Column("cancel_reason", Text),  # set: cancel requested
+    Column("created_by", Text),
+    _moment("created_at", default=True),
+    _moment("updated_at", default=True),
+    _moment("started_at"),
+    _moment("finished_at"),
+    CheckConstraint("status in ('pending','processing','completed','failed','cancelled')", name="status"),
+    Index("uq_turns_processing", "session_id", unique=True, postgresql_where=text("status = 'processing'")),
+    Index("ix_turns_pending", "session_id", "number", postgresql_where=text("status = 'pending'")),
+    Index("ix_turns_session", "session_id", "created_at", "number"),
+)
+
+steps = Table(  # what must not be done twice: a model call may, a tool may not
+    "steps",
+    metadata,
+    Column("turn_id", UUID, ForeignKey("turns.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),  # model, tool
+    Column("state", Text, nullable=False),  # started, done, unknown
+    Column("epoch", BigInteger, nullable=False),
+    Column("request_id", UUID),  # of a model call: its recorded request
+    Column("tool_use_id", Text),  # of a tool
+    Column("content", JSONB),  # model: the provider's own blocks; tool: the tool_result block the model gets
+    _moment("started_at", default=True),
+    _moment("finished_at"),
+)
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("turn_id", UUID, ForeignKey("turns.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True),  # 1, 2, ... within the turn
+    Column("session_id", UUID, nullable=False),
+    Column("event_seq", BigInteger, nullable=False),  # the SSE id
+    Column("type", Text, nullable=False),
+    Column("body", JSONB, nullable=False),  # the segment as the API shows it, `type` included
+    _moment("created_at", default=True),
+    UniqueConstraint("session_id", "event_seq"),
+)
+
+session_events = Table(  # state and response changes, in one numbering with segments
+    "session_events",
+    metadata,
+    Column("session_id", UUID, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("event_seq", BigInteger, primary_key=True),
+    Column("kind", Text, nullable=False),  # state, response
+    Column("turn_id", UUID),
+    Column("body", JSONB, nullable=False),  # {"state"} or {"status", "updated_at"}
+    _moment("created_at", default=True),
+)
+
+# ── processes ────────────────────────────────────────────────────────────────────────────────────────
+workers = Table(  # operators and servers that run or ran; alive: its lock file is held, or seen lately
+    "workers",
+    metadata,
+    _id(),
+    Column("kind", Text, nullable=False),  # operator, server, recorder
+    Column("node", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    _moment("started_at", default=True),
+    _moment("seen_at", default=True),
+)
