@@ -1,0 +1,136 @@
+"""The history that a model gets is valid for the Messages API, whatever is stored."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raworc.domain.context import (
+    EMPTY_INPUT,
+    NO_ANSWER,
+    NOT_RUN,
+    PastTurn,
+    Prompt,
+    cached,
+    history,
+    input_blocks,
+    system_text,
+    tool_result,
+)
+from raworc.domain.turns import Step
+
+words = st.text(max_size=12)
+use_ids = st.sampled_from(["t1", "t2", "t3", "t4"])
+
+
+@st.composite
+def model_blocks(draw: st.DrawFn) -> list[dict[str, Any]]:
+    block = st.one_of(
+        st.builds(lambda text: {"type": "text", "text": text}, words),
+        st.builds(lambda text: {"type": "thinking", "thinking": text, "signature": "s"}, words),
+        st.builds(lambda name: {"type": "tool_use", "id": name, "name": "bash", "input": {}}, use_ids),
+    )
+    return draw(st.lists(block, max_size=4, unique_by=lambda each: each.get("id") or id(each)))
+
+
+@st.composite
+def steps(draw: st.DrawFn) -> tuple[Step, ...]:
+    """Any log, also ones that no worker would leave behind."""
+    found: list[Step] = []
+    for number in range(1, draw(st.integers(0, 6)) + 1):
+        if draw(st.booleans()):
+            state = draw(st.sampled_from(["started", "done"]))
+            found.append(Step(number, "model", state, draw(model_blocks()) if state == "done" else None))
+        else:
+            name, state = draw(use_ids), draw(st.sampled_from(["started", "done", "unknown"]))
+            content = None if state == "started" else tool_result(name, draw(words), is_error=False)
+            found.append(Step(number, "tool", state, content, name))
+    return tuple(found)
+
+
+inputs = st.one_of(
+    st.none(),
+    words,
+    st.builds(lambda text: {"text": text}, words),
+    st.builds(lambda items: {"content": items}, st.lists(st.builds(lambda t: {"type": "text", "content": t}, words))),
+    st.dictionaries(words, words, max_size=2),
+)
+turns = st.builds(PastTurn, input=inputs, steps=steps(), answer=st.none() | words)
+
+
+@given(past=st.lists(turns, max_size=4), present=turns)
+def test_every_history_is_valid_for_the_provider(past: list[PastTurn], present: PastTurn):
+    messages = history(past, present)
+    assert [message["role"] for message in messages] == ["user", "assistant"] * (len(messages) // 2) + ["user"] * (
+        len(messages) % 2
+    )
+    for message, after in zip(messages, [*messages[1:], None], strict=True):
+        assert message["content"]
+        assert all(block["text"].strip() for block in message["content"] if block["type"] == "text")
+        asked = {block["id"] for block in message["content"] if block["type"] == "tool_use"}
+        told = {b["tool_use_id"] for b in after["content"] if b["type"] == "tool_result"} if after else set()
+        assert asked == told
+
+
+@given(past=st.lists(turns, max_size=3), present=turns)
+def test_blocks_are_replayed_as_they_came(past: list[PastTurn], present: PastTurn):
+    stored = [b for turn in [*past, present] for step in turn.steps for b in step.blocks if b["type"] == "thinking"]
+    replayed = [
+        block
+        for message in history(past, present)
+        if message["role"] == "assistant"
+        for block in message["content"]
+        if block["type"] == "thinking"
+    ]
+    assert replayed == stored
+
+
+def test_a_turn_that_ended_in_a_tool_is_closed():
+    call = Step(1, "model", "done", [{"type": "tool_use", "id": "t1", "name": "bash", "input": {}}])
+    cut = PastTurn({"content": [{"type": "text", "content": "go"}]}, (call, Step(2, "tool", "started", None, "t1")))
+    messages = history([cut], PastTurn({"text": "again"}))
+    assert messages[2] == {"role": "user", "content": [tool_result("t1", NOT_RUN, is_error=True)]}
+    assert messages[3] == {"role": "assistant", "content": [{"type": "text", "text": NO_ANSWER}]}
+    assert messages[4] == {"role": "user", "content": [{"type": "text", "text": "again"}]}
+
+
+def test_an_outside_writer_s_answer_is_history_too():
+    messages = history([PastTurn({"text": "two and two"}, (), "four")], PastTurn({"text": "sure?"}))
+    assert messages[1] == {"role": "assistant", "content": [{"type": "text", "text": "four"}]}
+
+
+def test_input_of_every_shape_becomes_text():
+    given_items = [{"type": "text", "content": "a"}, {"type": "json", "content": {"b": 1}}, "c", {"type": "text"}, 5]
+    texts = [block["text"] for block in input_blocks({"content": given_items})]
+    assert texts == ["a", '{"type": "json", "content": {"b": 1}}', "c", '{"type": "text"}', "5"]
+    assert input_blocks({"content": [{"type": "text", "content": " "}]}) == [{"type": "text", "text": EMPTY_INPUT}]
+
+
+def test_cache_breakpoints_stand_after_system_tools_and_last_user_message():
+    block = {"type": "text", "text": "x"}
+    messages = [{"role": "user", "content": [block]}, {"role": "assistant", "content": [block]}]
+    messages.append({"role": "user", "content": [block, block]})
+    prompt = Prompt([block], [{"name": "one"}, {"name": "two"}], messages)
+    marked = cached(prompt)
+    assert "cache_control" in marked.system[0]
+    assert ["cache_control" in each for each in marked.tools] == [False, True]
+    assert ["cache_control" in each for m in marked.messages for each in m["content"]] == [False, False, False, True]
+    assert "cache_control" not in str(prompt)
+    assert cached(Prompt([], [])) == Prompt([], [])
+
+
+def test_the_agent_s_instructions_follow_the_fixed_text():
+    assert system_text("demo", "Be {brief}.").endswith("\n\nBe {brief}.")
+    assert "'demo'" in system_text("demo", "  ")
+
+
+def test_an_id_that_is_used_twice_gets_each_its_own_result():
+    call = [{"type": "tool_use", "id": "t1", "name": "bash", "input": {}}]
+    first, second = tool_result("t1", "one", is_error=False), tool_result("t1", "two", is_error=False)
+    log = (
+        Step(1, "model", "done", call),
+        Step(2, "tool", "done", first, "t1"),
+        Step(3, "model", "done", call),
+        Step(4, "tool", "done", second, "t1"),
+    )
+    assert [message["content"] for message in history([], PastTurn({"text": "go"}, log))][2::2] == [[first], [second]]
