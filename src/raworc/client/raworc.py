@@ -1,0 +1,60 @@
+"""The client: one object for one server."""
+
+from types import TracebackType
+from typing import Self
+
+from raworc.client.agents import Agents
+from raworc.client.files import Files
+from raworc.client.requests import Requests
+from raworc.client.responses import Responses
+from raworc.client.shapes import Login, Profile, Version
+from raworc.client.transport import Transport, segment, without_none
+
+DEFAULT_URL = "http://127.0.0.1:9000"
+
+
+class Raworc:
+    """A server, as one account sees it: ``with Raworc(url) as client: client.login("admin", password)``.
+
+    Calls block. Every failure is a :class:`raworc.client.errors.ClientError`. One object may be used by
+    several threads.
+    """
+
+    def __init__(self, base_url: str = DEFAULT_URL, token: str | None = None, *, timeout_s: float = 30.0) -> None:
+        self._transport = Transport(base_url, token, timeout_s=timeout_s)
+        self.agents = Agents(self._transport)
+        self.responses = Responses(self._transport)
+        self.files = Files(self._transport)
+        self.requests = Requests(self._transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def base_url(self) -> str:
+        """The server's address."""
+        return self._transport.base_url
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def login(self, name: str, password: str, *, ttl_hours: float | None = None) -> Login:
+        """Get a token and use it from now on. Raises Unauthorized when name and password do not match."""
+        body = {"pass": password, **without_none({"ttl_hours": ttl_hours})}
+        login = self._transport.call("POST", f"/operators/{segment(name)}/login", Login, body)
+        self._transport.token = login.token
+        return login
+
+    def whoami(self) -> Profile:
+        """Whom the token speaks for."""
+        return self._transport.get("/auth", Profile)
+
+    def version(self) -> Version:
+        """The server's version. Needs no token."""
+        return self._transport.get("/version", Version)

@@ -1,0 +1,68 @@
+"""Responses: give an agent work, follow it, read what came of it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from raworc.client.errors import BadAnswer
+from raworc.client.events import follow
+from raworc.client.shapes import Event, Response, ResponseCount
+from raworc.client.transport import Transport, segment, without_none
+
+_BLOCKING_S = 930.0  # the server's own limit of 15 minutes ends first
+
+
+class Responses:
+    """Work and its outcome: ``client.responses``."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def create(self, agent: str, text: str, *, when_busy: str | None = None) -> Response:
+        """Queue work and return at once. ``when_busy``: ``queue`` (default), ``reject`` or ``interrupt``."""
+        return self._transport.call("POST", _path(agent), Response, _body(text, when_busy=when_busy))
+
+    def ask(self, agent: str, text: str, *, when_busy: str | None = None) -> Response:
+        """Queue work and wait for its end. Raises GatewayTimeout after 15 minutes; the work goes on."""
+        body = _body(text, when_busy=when_busy, background=False)
+        answer = self._transport.send("POST", _path(agent), body=body, timeout_s=_BLOCKING_S)
+        try:
+            return msgspec.json.decode(answer.content, type=Response)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise BadAnswer(f"the answer is not a response ({error})") from error
+
+    def get(self, agent: str, response_id: str) -> Response:
+        """One response with its segments so far."""
+        return self._transport.get(_path(agent, response_id), Response)
+
+    def list(self, agent: str, *, limit: int = 100, offset: int = 0) -> list[Response]:
+        """Responses in order of creation, markers (slept, woke) included."""
+        return self._transport.get(_path(agent), list[Response], {"limit": limit, "offset": offset})
+
+    def count(self, agent: str) -> int:
+        """How many there are."""
+        return self._transport.get(_path(agent, "count"), ResponseCount).count
+
+    def update(
+        self, agent: str, response_id: str, *, status: str | None = None, output: dict[str, Any] | None = None
+    ) -> Response:
+        """Append output items or settle a response from outside."""
+        body = without_none({"status": status, "output": output})
+        return self._transport.call("PUT", _path(agent, response_id), Response, body)
+
+    def events(self, agent: str, response_id: str, *, after: int | None = None) -> Iterator[Event]:
+        """What happens to one response, from its beginning or after event ``after``, to its end."""
+        return follow(self._transport, _path(agent, response_id) + "/events", until=response_id, after=after)
+
+    def agent_events(self, agent: str, *, after: int | None = None) -> Iterator[Event]:
+        """What happens to an agent and all its responses, until the caller stops."""
+        return follow(self._transport, f"/agents/{segment(agent)}/events", until=None, after=after)
+
+
+def _path(agent: str, response_id: str | None = None) -> str:
+    return f"/agents/{segment(agent)}/responses" + (f"/{segment(response_id)}" if response_id else "")
+
+
+def _body(text: str, **options: object) -> dict[str, Any]:
+    return {"input": {"content": [{"type": "text", "content": text}]}, **without_none(options)}

@@ -1,0 +1,118 @@
+"""One connection pool to one server: paths in, decoded answers or exceptions out."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx2
+import msgspec
+
+from raworc.client.errors import BadAnswer, ClientError, Unreachable, from_answer
+
+PREFIX = "/agents/api/v0"
+"""Names the contract in every path, so that no setting of the server changes what a call means."""
+
+T = TypeVar("T")
+Query = dict[str, str | int]
+_LOCAL = {"localhost", "127.0.0.1", "::1"}
+
+
+class Transport:
+    """Sends requests to ``base_url`` with ``token``, which may be set later."""
+
+    def __init__(self, base_url: str, token: str | None, *, timeout_s: float) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.token = token
+        # A proxy from the environment is for other machines' addresses.
+        is_local = urlsplit(self.base_url).hostname in _LOCAL
+        self._http = httpx2.Client(timeout=timeout_s, trust_env=not is_local)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._http.close()
+
+    def get(self, path: str, kind: type[T], query: Query | None = None) -> T:
+        """GET, decoded as ``kind``."""
+        return _decoded(self.send("GET", path, query=query).content, kind)
+
+    def call(self, method: str, path: str, kind: type[T], body: object = None) -> T:
+        """A request with a JSON body, its answer decoded as ``kind``."""
+        return _decoded(self.send(method, path, body=body).content, kind)
+
+    def send(
+        self, method: str, path: str, *, query: Query | None = None, body: object = None, timeout_s: float | None = None
+    ) -> httpx2.Response:
+        """The plain answer. Raises :class:`ClientError` for statuses of 400 and above, and for none."""
+        content = None if body is None else msgspec.json.encode(body)
+        timeout = httpx2.USE_CLIENT_DEFAULT if timeout_s is None else httpx2.Timeout(10, read=timeout_s)
+        try:
+            answer = self._http.request(
+                method,
+                self._url(path),
+                params=query,
+                content=content,
+                headers=self._headers(json=content is not None),
+                timeout=timeout,
+            )
+        except (httpx2.TransportError, httpx2.InvalidURL, httpx2.DecodingError) as error:
+            raise self._unreachable(error) from error
+        if answer.status_code >= httpx2.codes.BAD_REQUEST:
+            raise from_answer(answer.status_code, answer.headers, answer.content)
+        return answer
+
+    @contextmanager
+    def stream(
+        self, path: str, *, headers: dict[str, str], read_timeout_s: float
+    ) -> Generator[httpx2.Response, None, None]:
+        """An answer whose body is read as it comes. Raises like :meth:`send`, also while reading."""
+        try:
+            with self._http.stream(
+                "GET",
+                self._url(path),
+                headers={**self._headers(json=False), **headers},
+                timeout=httpx2.Timeout(10, read=read_timeout_s),
+            ) as answer:
+                if answer.status_code >= httpx2.codes.BAD_REQUEST:
+                    raise from_answer(answer.status_code, answer.headers, answer.read())
+                yield answer
+        except httpx2.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def _url(self, path: str) -> str:
+        return f"{self.base_url}{PREFIX}{path}"
+
+    def _headers(self, *, json: bool) -> dict[str, str]:
+        headers = {"accept": "application/json"}
+        if self.token:
+            headers["authorization"] = f"Bearer {self.token}"
+        if json:
+            headers["content-type"] = "application/json"
+        return headers
+
+    def _unreachable(self, error: Exception) -> ClientError:
+        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+            return Unreachable(f"no server at {self.base_url}")
+        return Unreachable(f"the connection to {self.base_url} broke: {error or type(error).__name__}")
+
+
+def segment(name: str) -> str:
+    """One path segment from any text."""
+    return quote(name, safe="")
+
+
+def path_below(path: str) -> str:
+    """A relative file path with its slashes kept."""
+    return quote(path, safe="/")
+
+
+def without_none(fields: Any) -> dict[str, Any]:  # noqa: ANN401  any TypedDict of ours
+    """The given fields that are not None: absent means the server's default."""
+    return {key: value for key, value in dict(fields).items() if value is not None}
+
+
+def _decoded(content: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise BadAnswer(f"the answer is not one of a Raworc server ({error})") from error
