@@ -6,6 +6,7 @@ carries JSON: a new event of a session, or a piece of a running model call's tex
 
 import asyncio
 import contextlib
+import itertools
 import uuid
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -66,6 +67,7 @@ class _Payload(msgspec.Struct, omit_defaults=True):
     turn: uuid.UUID | None = None
     channel: str = ""
     text: str = ""
+    part: int = 0  # differs always: Postgres delivers equal notices of one transaction once only
 
 
 async def notify_work(conn: AsyncConnection, session_id: uuid.UUID) -> None:
@@ -199,6 +201,7 @@ async def _notify(conn: AsyncConnection, channel: str, payload: str) -> None:
     await conn.execute(_NOTIFY, {"channel": channel, "payload": payload})
 
 
+_parts = itertools.count(1)
 _NOTIFY = text("SELECT pg_notify(:channel, :payload)")
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(_Payload)
@@ -207,7 +210,7 @@ _decoder = msgspec.json.Decoder(_Payload)
 def _split(payload: _Payload) -> list[bytes]:
     encoded = _encode(payload)
     if len(encoded) <= MAX_PAYLOAD_BYTES or len(payload.text) < 2:  # noqa: PLR2004  one character always fits
-        return [encoded]
+        return [_encode(msgspec.structs.replace(payload, part=next(_parts)))]
     middle = len(payload.text) // 2
     halves = (payload.text[:middle], payload.text[middle:])
     return [part for half in halves for part in _split(msgspec.structs.replace(payload, text=half))]

@@ -1,0 +1,113 @@
+"""One throw-away Postgres for a whole test run, shared by all its xdist workers.
+
+Every worker holds a shared lock on ``BASE.users`` for as long as it lives. A reaper process, started with the
+cluster, waits for the exclusive lock: it gets it when the last worker is gone, however that ended, and then
+stops Postgres and removes the folder.
+"""
+
+import asyncio
+import fcntl
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import psycopg
+from psycopg import sql
+
+import reaper
+from raworc.services.bootstrap import bootstrap
+from raworc.settings import DEFAULT_PASSWORD
+from raworc.store.database import Database
+from raworc.store.migrate import migrate
+from raworc.supervisor.cluster import SUPERUSER, Cluster, install
+
+TEMPLATE = "template_raworc"
+_TMP = Path("/tmp")  # noqa: S108  paths of sockets must be short
+_PREFIX = f"raworc-tests-{os.geteuid()}-"
+_FAST = (
+    ("fsync", "off"),
+    ("full_page_writes", "off"),
+    ("autovacuum", "off"),
+    ("max_connections", "300"),
+    ("deadlock_timeout", "100ms"),
+)
+
+
+@contextmanager
+def shared_cluster(run: str) -> Iterator[Cluster]:
+    """The cluster of test run ``run``; whoever comes first starts it."""
+    base = _TMP / (_PREFIX + run)
+    with _locked(f"{base}.users", fcntl.LOCK_SH):
+        with _locked(f"{base}.start", fcntl.LOCK_EX):
+            cluster = _cluster(base)
+            if not (base / "ready").exists():
+                _sweep()
+                subprocess.Popen([sys.executable, reaper.__file__, str(base)], start_new_session=True)
+                _start(cluster)
+                (base / "ready").touch()
+        yield cluster
+
+
+def clone(cluster: Cluster, *, template: str = TEMPLATE) -> str:
+    """A new database like the template; its name."""
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    command = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER raworc STRATEGY FILE_COPY")
+    with psycopg.connect(cluster.url("postgres", SUPERUSER), autocommit=True) as conn:
+        conn.execute(command.format(sql.Identifier(name), sql.Identifier(template)))
+    return name
+
+
+def drop(cluster: Cluster, name: str) -> None:
+    """Remove a clone, whoever is still connected."""
+    with psycopg.connect(cluster.url("postgres", SUPERUSER), autocommit=True) as conn:
+        conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _cluster(base: Path) -> Cluster:
+    base.mkdir(mode=0o755, exist_ok=True)
+    folder = base / "pg"
+    folder.mkdir(mode=0o711, exist_ok=True)
+    return Cluster(install(folder), folder / "data", folder / "socket", base / "postgres.log", _FAST)
+
+
+def _start(cluster: Cluster) -> None:
+    cluster.initialise()
+    process = cluster.spawn()
+    cluster.wait_ready(process.pid)
+    process.returncode = 0  # the reaper's now
+    with psycopg.connect(cluster.url("postgres", SUPERUSER), autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {TEMPLATE} OWNER raworc")
+    url = cluster.url(TEMPLATE)
+    migrate(url)
+    asyncio.run(_bootstrap(url))
+
+
+async def _bootstrap(url: str) -> None:
+    db = Database(url, pool_size=1)
+    await bootstrap(db, DEFAULT_PASSWORD)
+    await db.close()
+
+
+def _sweep() -> None:
+    """Remove what earlier runs left whose reaper was killed too."""
+    for lock in _TMP.glob(f"{_PREFIX}*.users"):
+        reaper.reap(lock.with_suffix(""), wait=False)
+
+
+@contextmanager
+def _locked(path: str, how: int) -> Iterator[IO[str]]:
+    """A lock on the file that has this name now: a reaper may remove it while we wait."""
+    while True:
+        with reaper.open_lock(Path(path)) as file:
+            fcntl.flock(file, how)
+            try:
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):  # noqa: PTH116  beside fstat
+                    yield file
+                    return
+            except FileNotFoundError:
+                continue
