@@ -8,6 +8,7 @@
 import contextlib
 import fcntl
 import os
+import select
 import shutil
 import signal
 import sys
@@ -21,7 +22,9 @@ def reap(base: Path, *, wait: bool) -> bool:
             fcntl.flock(users, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        _stop(base / "pg" / "data")
+        store = (base / "store").resolve()
+        _stop(store / "data")
+        shutil.rmtree(store, ignore_errors=True)
         shutil.rmtree(base, ignore_errors=True)
         for ending in (".start", ".users"):
             base.with_name(base.name + ending).unlink(missing_ok=True)
@@ -34,13 +37,13 @@ def open_lock(path: Path):
 
 
 def _stop(data: Path) -> None:
+    """Immediate shutdown, then wait: its processes would write into what is being removed."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         pid = int((data / "postmaster.pid").read_text().split()[0])
         if Path(f"/proc/{pid}/cwd").samefile(data):
-            ended = os.pidfd_open(pid)
-            os.kill(pid, signal.SIGQUIT)
-            signal.pidfd_send_signal(ended, signal.SIGQUIT)
-            os.close(ended)
+            process = os.pidfd_open(pid)
+            signal.pidfd_send_signal(process, signal.SIGQUIT)
+            select.select([process], [], [], 10)
 
 
 if __name__ == "__main__":
