@@ -14,7 +14,8 @@
     │   ├── DatabaseUnavailable
     │   └── StorageFull
     ├── GatewayTimeout 504
-    └── LostHold            (inside operators only: another one holds the session now)
+    ├── LostHold            (inside operators only: another one holds the session now)
+    └── TurnSettled         (inside operators only: a server settled the turn meanwhile)
 
 An error is raised where it is found, carries a message a person can act on, and is turned into an answer
 in one place (``api/problems.py``). Each class knows its HTTP status and its stable code.
@@ -135,6 +136,13 @@ class GatewayTimeout(RaworcError):
 
 class LostHold(RaworcError):
     """Another operator holds the session now: the work in hand must be dropped, nothing may be written."""
+
+    status = 409
+    code = "CONFLICT"
+
+
+class TurnSettled(RaworcError):
+    """The turn was settled by someone else: its command must be stopped, its result dropped."""
 
     status = 409
     code = "CONFLICT"

@@ -6,7 +6,6 @@ sockets, several hosts and TLS options all work. Writers use :meth:`Database.tra
 """
 
 import asyncio
-import json
 import random
 import select
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -15,6 +14,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 import psycopg
+from psycopg.adapt import AdaptersMap
+from psycopg.types.json import set_json_dumps, set_json_loads
 from sqlalchemy import event, exc
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -109,9 +110,14 @@ def _away() -> DatabaseUnavailable:
 
 
 def _engine(url: str, pool_size: int) -> AsyncEngine:
+    adapters = AdaptersMap(psycopg.adapters)  # the engine's own JSON settings stop at a custom connect
+    set_json_dumps(msgspec.json.encode, adapters)
+    set_json_loads(msgspec.json.decode, adapters)
+
     async def connect() -> psycopg.AsyncConnection[Any]:
         return await psycopg.AsyncConnection.connect(
             url,
+            context=adapters,
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name="raworc",
             options=f"-c statement_timeout={_STATEMENT_TIMEOUT_MS} -c timezone=UTC",
@@ -125,8 +131,6 @@ def _engine(url: str, pool_size: int) -> AsyncEngine:
         pool_timeout=POOL_WAIT_S,
         pool_use_lifo=True,
         skip_autocommit_rollback=True,
-        json_serializer=_to_json,
-        json_deserializer=json.loads,
     )
     event.listen(engine.sync_engine, "handle_error", _replace)
     event.listen(engine.sync_engine.pool, "checkout", _discard_dead)
@@ -167,7 +171,3 @@ def _discard_dead(_adapted: object, entry: ConnectionPoolEntry, _proxy: object) 
         raise exc.DisconnectionError from None
     if poller.poll(0):
         raise exc.DisconnectionError
-
-
-def _to_json(value: object) -> str:
-    return msgspec.json.encode(value).decode()

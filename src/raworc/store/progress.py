@@ -1,0 +1,222 @@
+"""The one statement that moves a session on: turns, segments, states and their numbering, in one round trip.
+
+``sessions.event_seq`` numbers everything a client can see happen. The statement raises it first, so the
+session's row lock orders all writers, and only then adds rows: whoever reads number n has every number below.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Text, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from raworc.domain.lifecycle import State, TurnStatus
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class NewTurn:
+    """A turn to be added. ``kind`` is ``input`` or ``marker``; it carries no event of its own."""
+
+    turn_id: uuid.UUID
+    agent_id: uuid.UUID | None
+    kind: str
+    status: TurnStatus
+    input: Json
+    created_by: str | None
+
+
+@dataclass(frozen=True)
+class SegmentAdded:
+    """A segment as the API shows it; ``body["type"]`` is its type."""
+
+    turn_id: uuid.UUID
+    body: Json
+
+
+@dataclass(frozen=True)
+class ResponseChanged:
+    """A turn takes ``status``. ``error`` is ``{"code", "message"}`` of a failed one."""
+
+    turn_id: uuid.UUID
+    status: TurnStatus
+    error: Json | None = None
+    cancel_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class StateChanged:
+    """The session takes ``state``; ``idle_from`` and ``busy_from`` follow it."""
+
+    state: State
+
+
+Entry = SegmentAdded | ResponseChanged | StateChanged
+
+
+@dataclass(frozen=True)
+class Fence:
+    """An operator's hold: its writes count only while the session is held by ``worker_id`` at ``epoch``."""
+
+    worker_id: uuid.UUID
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """The session's last event number, and how many of the turns that were named took the change."""
+
+    event_seq: int
+    turns: int
+
+
+async def write(
+    conn: AsyncConnection,
+    session_id: uuid.UUID,
+    entries: Sequence[Entry],
+    *,
+    new_turns: Sequence[NewTurn] = (),
+    fence: Fence | None = None,
+) -> Written | None:
+    """Apply ``entries`` in order; None when there is no such session, or it is not held as ``fence`` says.
+
+    Under a fence only open turns (pending, processing) take changes. Call it inside a transaction, and undo
+    that when ``turns`` is less than the turns named. Moving one turn to ``processing`` and another one out of
+    it takes two calls. Without a fence operators are told as well as servers.
+    """
+    states = [entry.state for entry in entries if isinstance(entry, StateChanged)]
+    row = (
+        await conn.execute(
+            _WRITE,
+            {
+                "session_id": session_id,
+                "entries": [_encoded(entry) for entry in entries],
+                "new_turns": [_new_turn(turn, entries) for turn in new_turns],
+                "count": len(entries),
+                "state": states[-1] if states else None,
+                "worker_id": fence.worker_id if fence else None,
+                "epoch": fence.epoch if fence else None,
+            },
+        )
+    ).one_or_none()
+    return None if row is None else Written(row.event_seq, row.turns)
+
+
+def _encoded(entry: Entry) -> Json:
+    match entry:
+        case SegmentAdded():
+            return {"kind": "segment", "turn": entry.turn_id, "body": entry.body}
+        case ResponseChanged():
+            body = {"status": entry.status, "error": entry.error, "reason": entry.cancel_reason}
+            return {"kind": "response", "turn": entry.turn_id, "body": body}
+        case StateChanged():
+            return {"kind": "state", "body": {"state": entry.state}}
+
+
+def _new_turn(turn: NewTurn, entries: Sequence[Entry]) -> Json:
+    added = sum(isinstance(entry, SegmentAdded) and entry.turn_id == turn.turn_id for entry in entries)
+    return {
+        "id": turn.turn_id,
+        "agent_id": turn.agent_id,
+        "kind": turn.kind,
+        "status": turn.status,
+        "input": turn.input,
+        "created_by": turn.created_by,
+        "added": added,
+    }
+
+
+_WRITE: Final = text(
+    """
+WITH entry AS MATERIALIZED (
+    SELECT e.position, e.value ->> 'kind' AS kind, (e.value ->> 'turn')::uuid AS turn_id, e.value -> 'body' AS body
+    FROM jsonb_array_elements(:entries) WITH ORDINALITY AS e(value, position)
+),
+numbered AS (
+    UPDATE sessions SET
+        event_seq = event_seq + :count,
+        state = coalesce(:state, state),
+        idle_from = CASE WHEN :state IS NULL THEN idle_from WHEN :state = 'idle' THEN clock_timestamp() END,
+        busy_from = CASE WHEN :state IS NULL THEN busy_from WHEN :state = 'busy' THEN clock_timestamp() END,
+        last_activity_at = CASE
+            WHEN EXISTS (SELECT FROM entry WHERE turn_id IS NOT NULL) THEN clock_timestamp() ELSE last_activity_at
+        END
+    WHERE id = :session_id AND (:worker_id IS NULL OR (held_by = :worker_id AND hold_epoch = :epoch))
+    RETURNING event_seq - :count AS base, clock_timestamp() AS at
+),
+created AS (
+    INSERT INTO turns (id, session_id, agent_id, kind, status, input, created_by, segment_count,
+                       created_at, updated_at, finished_at)
+    SELECT t.id, :session_id, t.agent_id, t.kind, t.status, t.input, t.created_by, t.added,
+           numbered.at, numbered.at, CASE WHEN t.status IN ('completed', 'failed', 'cancelled') THEN numbered.at END
+    FROM numbered, jsonb_to_recordset(:new_turns) AS t(
+        id uuid, agent_id uuid, kind text, status text, input jsonb, created_by text, added bigint
+    )
+    RETURNING id, 0::bigint AS base
+),
+change AS (
+    SELECT turn_id,
+           count(*) FILTER (WHERE kind = 'segment') AS added,
+           (array_agg(body ORDER BY position DESC) FILTER (WHERE kind = 'response'))[1] AS body
+    FROM entry WHERE turn_id IS NOT NULL GROUP BY turn_id
+),
+changed AS (
+    UPDATE turns SET
+        segment_count = segment_count + change.added,
+        attempts = CASE WHEN change.added > 0 THEN 0 ELSE attempts END,
+        status = coalesce(change.body ->> 'status', turns.status),
+        error = CASE WHEN change.body IS NULL THEN turns.error ELSE nullif(change.body -> 'error', 'null') END,
+        cancel_reason = coalesce(change.body ->> 'reason', turns.cancel_reason),
+        started_at = CASE
+            WHEN (change.body ->> 'status') = 'processing' THEN coalesce(started_at, numbered.at) ELSE started_at
+        END,
+        finished_at = CASE
+            WHEN (change.body ->> 'status') IN ('completed', 'failed', 'cancelled') THEN numbered.at ELSE finished_at
+        END,
+        updated_at = numbered.at
+    FROM numbered, change
+    WHERE turns.id = change.turn_id AND turns.session_id = :session_id
+      AND (:worker_id IS NULL OR turns.status IN ('pending', 'processing'))
+    RETURNING turns.id, segment_count - change.added AS base
+),
+touched AS (
+    SELECT id, base FROM created UNION ALL SELECT id, base FROM changed
+),
+added AS (
+    INSERT INTO segments (turn_id, seq, session_id, event_seq, type, body, created_at)
+    SELECT entry.turn_id, touched.base + row_number() OVER (PARTITION BY entry.turn_id ORDER BY entry.position),
+           :session_id, numbered.base + entry.position, entry.body ->> 'type', entry.body, numbered.at
+    FROM numbered, entry JOIN touched ON touched.id = entry.turn_id
+    WHERE entry.kind = 'segment'
+),
+told AS (
+    INSERT INTO session_events (session_id, event_seq, kind, turn_id, body, created_at)
+    SELECT :session_id, numbered.base + entry.position, entry.kind, entry.turn_id,
+           CASE entry.kind WHEN 'state' THEN entry.body ELSE jsonb_build_object(
+               'status', entry.body -> 'status',
+               'updated_at', to_char(numbered.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+           ) END,
+           numbered.at
+    FROM numbered, entry
+    WHERE entry.kind IN ('state', 'response')
+)
+SELECT numbered.base + :count AS event_seq,
+       (SELECT count(*) FROM touched) AS turns,
+       CASE WHEN :count > 0 THEN pg_notify('raworc_events',
+           json_build_object('session', :session_id, 'event', numbered.base + :count)::text) END AS servers,
+       CASE WHEN :worker_id IS NULL THEN pg_notify('raworc_work', CAST(:session_id AS text)) END AS operators
+FROM numbered
+"""
+).bindparams(
+    bindparam("session_id", type_=UUID),
+    bindparam("entries", type_=JSONB),
+    bindparam("new_turns", type_=JSONB),
+    bindparam("count", type_=BigInteger),
+    bindparam("state", type_=Text),
+    bindparam("worker_id", type_=UUID),
+    bindparam("epoch", type_=BigInteger),
+)
