@@ -1,0 +1,125 @@
+"""What an operator does next for a session that it holds, and what that means for the turn it runs."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from raworc.domain.lifecycle import ASLEEP, State, Timers, due
+from raworc.ids import TurnId
+
+SleepReason = Literal["user", "idle_timeout", "busy_timeout"]
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A held session as it is stored at ``now``, by the database's clock."""
+
+    timers: Timers
+    now: datetime
+    desired: State | None = None
+    sleep_note: str | None = None
+    sleep_by: str | None = None
+    processing: TurnId | None = None
+    cancel_reason: str | None = None  # of the processing turn
+    pending: TurnId | None = None  # the oldest one
+
+
+@dataclass(frozen=True)
+class Terminate:
+    """Remove sandbox, workspace and rows."""
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """Close the sandbox, settle every open turn, keep the workspace. ``by`` is None where a timer did it."""
+
+    reason: SleepReason
+    note: str | None = None
+    by: str | None = None
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """Stop the processing turn and settle it."""
+
+    turn_id: TurnId
+    reason: str
+
+
+@dataclass(frozen=True)
+class EndBusyHold:
+    """``POST /busy`` lasted for the busy timeout: it ends, and nothing sleeps."""
+
+
+@dataclass(frozen=True)
+class Wake:
+    """Open a sandbox, run the setup, become idle."""
+
+
+@dataclass(frozen=True)
+class Continue:
+    """Go on with the turn that is processing."""
+
+    turn_id: TurnId
+
+
+@dataclass(frozen=True)
+class Start:
+    """Take this pending turn."""
+
+    turn_id: TurnId
+
+
+@dataclass(frozen=True)
+class BecomeIdle:
+    """Nothing runs any more: show it."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """Asleep, nothing wanted: let go of the session."""
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Nothing to do until something is said or falls due."""
+
+
+Duty = Terminate | Sleep | Cancel | EndBusyHold | Wake | Continue | Start | BecomeIdle | Release | Rest
+
+
+def duty(now: Situation) -> Duty:
+    """The most binding thing to do."""
+    if now.desired == "terminated":
+        return Terminate()
+    if now.timers.state in ASLEEP and now.desired != "idle":
+        return Release()
+    return _ending(now) or _work(now)
+
+
+def stops(what: Duty, turn_id: TurnId) -> bool:
+    """Whether the turn that runs here has to stop for it, also because a server has settled the turn."""
+    return not isinstance(what, EndBusyHold) and what != Continue(turn_id)
+
+
+def _ending(now: Situation) -> Duty | None:
+    timer = due(now.timers, now.now)
+    if timer == "sleep" or now.desired == "slept":
+        return Sleep("user", now.sleep_note, now.sleep_by)
+    if timer == "busy_timeout" and now.processing is not None:
+        return Sleep("busy_timeout")
+    if now.processing is not None and now.cancel_reason is not None:
+        return Cancel(now.processing, now.cancel_reason)
+    return EndBusyHold() if timer == "hold_timeout" else None
+
+
+def _work(now: Situation) -> Duty:
+    if now.timers.state == "init" or now.timers.state in ASLEEP:
+        return Wake()
+    if now.processing is not None:
+        return Continue(now.processing)
+    if now.timers.state == "busy" or now.desired is not None:
+        return BecomeIdle()
+    if now.pending is not None:
+        return Start(now.pending)
+    return Sleep("idle_timeout") if due(now.timers, now.now) == "idle_timeout" else Rest()
