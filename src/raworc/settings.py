@@ -1,7 +1,10 @@
 """Every setting, read once from the environment and frozen. No other module reads the environment."""
 
+import hashlib
+import ipaddress
 import os
 import pwd
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 from raworc.errors import BadRequest
 
 DEFAULT_PASSWORD = "admin"  # noqa: S105  the documented first password, refused off loopback
+_LONGEST_SOCKET_DIR = 80  # bytes; a socket's whole path has 107
 
 
 @dataclass(frozen=True)
@@ -51,14 +55,37 @@ class Settings:
         return self.home / "run"
 
     @property
+    def socket_dir(self) -> Path:
+        """``run_dir``; where its path would make a socket's too long for the kernel, a short one in its place."""
+        if len(os.fsencode(self.run_dir)) <= _LONGEST_SOCKET_DIR:
+            return self.run_dir
+        base = Path("/run") if os.geteuid() == 0 else Path("/tmp")  # noqa: S108  the supervisor makes it safely
+        return base / f"raworc-{os.geteuid()}-{hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]}"
+
+    @property
+    def postgres_socket_dir(self) -> Path:
+        """Where the embedded Postgres, which may be another user, puts its socket."""
+        return self.home / "pg" / "socket" if self.socket_dir == self.run_dir else self.socket_dir / "pg"
+
+    @property
     def gateway_socket(self) -> Path:
         """Where sandboxes' doors lead: ``/v1/*`` for sandbox tokens only."""
-        return self.run_dir / "gateway.sock"
+        return self.socket_dir / "gateway.sock"
 
     @property
     def model_socket(self) -> Path:
         """Where operators make model calls: ``/v1/*`` for turn tokens only."""
-        return self.run_dir / "model.sock"
+        return self.socket_dir / "model.sock"
+
+    @property
+    def node(self) -> str:
+        """Names this home on this machine: sessions whose workspace lies here belong to it."""
+        return f"{socket.gethostname()}:{self.home}"
+
+    @property
+    def logs_dir(self) -> Path:
+        """One file a process."""
+        return self.home / "logs"
 
     @property
     def spool_dir(self) -> Path:
@@ -73,7 +100,10 @@ class Settings:
     @property
     def is_loopback(self) -> bool:
         """True while only this machine can connect."""
-        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
 
 _TEXT = {
@@ -110,6 +140,26 @@ _SECONDS = {
 _SWITCHES = {"RAWORC_PASSTHROUGH": "passthrough"}
 
 
+@dataclass(frozen=True)
+class ClientSettings:
+    """What the command line knows before it talks to a server. None: as the credentials file says."""
+
+    credentials: Path
+    url: str | None = None
+    token: str | None = field(default=None, repr=False)
+
+
+def read_client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
+    """``RAWORC_URL``, ``RAWORC_TOKEN`` and ``RAWORC_CREDENTIALS`` (a file, by default below ``~/.config``)."""
+    env = os.environ if environ is None else environ
+    folder = Path(env.get("XDG_CONFIG_HOME") or Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".config")
+    return ClientSettings(
+        credentials=Path(env.get("RAWORC_CREDENTIALS") or folder / "raworc" / "credentials.json"),
+        url=env.get("RAWORC_URL") or None,
+        token=env.get("RAWORC_TOKEN") or None,
+    )
+
+
 def default_home() -> Path:
     """``/var/lib/raworc`` for root, ``~/.raworc`` for everyone else."""
     if os.geteuid() == 0:
@@ -132,6 +182,18 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
     given = {key: value for key, value in overrides.items() if value is not None}
     settings = replace(Settings(home=home), **values)  # pyright: ignore[reportArgumentType]
     return replace(settings, **given)  # pyright: ignore[reportArgumentType]
+
+
+def child_environ(settings: Settings) -> dict[str, str]:
+    """Our environment for a process of the same installation, so that it reads the same settings.
+
+    The administrator's first password is not passed on: nobody but the start itself needs it.
+    """
+    spelled = {key: getattr(settings, name) for key, name in (_TEXT | _WHOLE | _SECONDS | _SWITCHES).items()}
+    spelled["RAWORC_HOME"] = settings.home
+    environ = dict(os.environ) | {key: str(value) for key, value in spelled.items() if value is not None}
+    del environ["RAWORC_ADMIN_PASSWORD"]
+    return environ
 
 
 def _number(raw: str, key: str, kind: type[int] | type[float]) -> float:

