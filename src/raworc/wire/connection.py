@@ -74,8 +74,13 @@ class Response:
 
     @property
     def whole(self) -> bool:
-        """True when all of the body has come already: ``read()`` will not wait."""
-        return self._connection.complete
+        """True when all of the body has come and been read."""
+        return self._connection.drained
+
+    @property
+    def ready(self) -> bool:
+        """True when the next piece of the body, or its end, has come already."""
+        return self._connection.ready
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes, never an empty piece.
@@ -162,6 +167,16 @@ class Connection(asyncio.Protocol):
             self._seen = self._loop.time()
             self._transport.resume_reading()
         return chunk
+
+    @property
+    def ready(self) -> bool:
+        """``next_chunk`` will not wait."""
+        return self.complete or bool(self._body)
+
+    @property
+    def drained(self) -> bool:
+        """``next_chunk`` will give nothing more."""
+        return self.complete and not self._body
 
     def usable(self) -> bool:
         """Taken from the pool: True when another call may be tried on it."""
