@@ -88,9 +88,7 @@ def _memory() -> Path:
 
 def _start(cluster: Cluster) -> None:
     cluster.initialise()
-    process = cluster.spawn()
-    cluster.wait_ready(process.pid)
-    process.returncode = 0  # the reaper's now
+    cluster.wait_ready(cluster.spawn())
     with psycopg.connect(cluster.url("postgres", SUPERUSER), autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {TEMPLATE} OWNER raworc")
     url = cluster.url(TEMPLATE)

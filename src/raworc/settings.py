@@ -181,7 +181,8 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
     home = Path(env["RAWORC_HOME"]) if env.get("RAWORC_HOME") else default_home()
     given = {key: value for key, value in overrides.items() if value is not None}
     settings = replace(Settings(home=home), **values)  # pyright: ignore[reportArgumentType]
-    return replace(settings, **given)  # pyright: ignore[reportArgumentType]
+    settings = replace(settings, **given)  # pyright: ignore[reportArgumentType]
+    return replace(settings, home=settings.home.absolute())
 
 
 def child_environ(settings: Settings) -> dict[str, str]:

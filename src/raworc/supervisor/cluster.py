@@ -133,13 +133,15 @@ class Cluster:
         except OSError:
             return None
 
-    def spawn(self) -> subprocess.Popen[bytes]:
-        """Start a postmaster; it outlives us, and is found again by ``pid``."""
+    def spawn(self) -> int:
+        """Start a postmaster and return its pid; it outlives us, and is found again by ``pid``."""
         self._own_folder(self.socket_dir)
         options = _CONFIG | {"unix_socket_directories": str(self.socket_dir)} | dict(self.extra)
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         with self.log_file.open("ab") as log:
-            return self._popen(["postgres", "-D", str(self.data), *arguments], log)
+            process = self._popen(["postgres", "-D", str(self.data), *arguments], log)
+        process.returncode = 0  # it has not ended; from here on it is known by its pid, as one that we find is
+        return process.pid
 
     def wait_ready(self, pid: int, timeout_s: float = START_TIMEOUT_S) -> None:
         """Return when postmaster ``pid`` takes connections.
@@ -149,7 +151,7 @@ class Cluster:
         """
         deadline = time.monotonic() + timeout_s
         while self.condition() != "ready" or self.pid() != pid:
-            if _ended(pid) or time.monotonic() > deadline:
+            if has_ended(pid) or time.monotonic() > deadline:
                 raise DatabaseUnavailable(f"Postgres did not start: see '{self.log_file}'")
             time.sleep(_POLL_S)
 
@@ -160,7 +162,7 @@ class Cluster:
             return
         os.kill(pid, signal.SIGQUIT if now else signal.SIGINT)
         deadline = time.monotonic() + timeout_s
-        while not _ended(pid):
+        while not has_ended(pid):
             if time.monotonic() > deadline:
                 os.kill(pid, signal.SIGQUIT)
                 deadline = time.monotonic() + timeout_s
@@ -261,7 +263,7 @@ def _initdb_arguments(data: Path) -> list[str]:
     return [*arguments, "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions"]
 
 
-def _ended(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     """Whether a process is gone; our own child is taken off the process table."""
     try:
         if os.waitpid(pid, os.WNOHANG) == (0, 0):
