@@ -105,6 +105,14 @@ bindings = Table(
     Index("ix_bindings_account_id", "account_id"),
 )
 
+login_failures = Table(  # what slows down guessing; a row counts for five minutes from ``since``
+    "login_failures",
+    metadata,
+    Column("subject", Text, primary_key=True),  # account:<name> or address:<ip>
+    Column("failures", Integer, nullable=False),
+    _moment("since", default=True),
+)
+
 data_keys = Table(  # one per space and version, wrapped by the master key
     "data_keys",
     metadata,
@@ -205,7 +213,7 @@ turns = Table(
     metadata,
     _id(),
     Column("session_id", UUID, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
-    Column("agent_id", UUID, ForeignKey("agents.id", ondelete="SET NULL")),
+    Column("agent_id", UUID),  # no foreign key: deleting an agent must not search every turn
     Column("number", BigInteger, Identity(), nullable=False),  # order of arrival
     Column("kind", Text, nullable=False),  # input, marker
     Column("status", Text, nullable=False),

@@ -1,0 +1,72 @@
+"""What agents, tags and secrets may be called. Always the whole text: ``$`` would let a last newline pass."""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from raworc.domain.text import storable_text
+from raworc.errors import BadRequest, FieldError
+
+AGENT_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]$"
+TAG_PATTERN: Final = r"^[A-Za-z0-9]+$"
+VARIABLE_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_]{0,254}$"
+MAX_TAG_CHARACTERS: Final = 64
+MAX_TAGS: Final = 64
+
+_AGENT_NAME: Final = re.compile(AGENT_PATTERN.strip("^$"), re.ASCII)
+_TAG: Final = re.compile(TAG_PATTERN.strip("^$"), re.ASCII)
+_VARIABLE: Final = re.compile(VARIABLE_PATTERN.strip("^$"), re.ASCII)
+
+
+def is_agent_name(name: str) -> bool:
+    """2 to 63 ASCII letters, digits and hyphens; a letter first, no hyphen last."""
+    return _AGENT_NAME.fullmatch(name) is not None
+
+
+def check_agent_name(name: str) -> str:
+    """``name`` itself.
+
+    Raises:
+        BadRequest: it is not a name for an agent.
+    """
+    if is_agent_name(name):
+        return name
+    wish = "2 to 63 letters, digits and hyphens, a letter first and no hyphen last"
+    raise BadRequest(f"'{storable_text(name[:80])}' is no name for an agent: use {wish}", details=_field("name", wish))
+
+
+def check_tags(tags: Iterable[str], field: str = "tags") -> list[str]:
+    """Tags trimmed, in lower case, each once, in the order given.
+
+    Raises:
+        BadRequest: a tag that is not letters and digits, or too many.
+    """
+    found = list(dict.fromkeys(_tag(tag, field) for tag in tags))
+    if len(found) > MAX_TAGS:
+        raise BadRequest(f"'{field}' may hold {MAX_TAGS} tags at most", details=_field(field, f"at most {MAX_TAGS}"))
+    return found
+
+
+def check_secret_key(key: str) -> str:
+    """``key`` itself.
+
+    Raises:
+        BadRequest: it cannot name a secret, which becomes an environment variable.
+    """
+    if _VARIABLE.fullmatch(key):
+        return key
+    wish = "letters, digits and underscores, no digit first, at most 255"
+    message = f"'{storable_text(key[:80])}' is no name for a secret: use {wish}"
+    raise BadRequest(message, details=_field("secrets", wish))
+
+
+def _tag(tag: str, field: str) -> str:
+    trimmed = tag.strip(" \t\r\n")
+    if len(trimmed) <= MAX_TAG_CHARACTERS and _TAG.fullmatch(trimmed):
+        return trimmed.lower()
+    wish = f"1 to {MAX_TAG_CHARACTERS} letters and digits"
+    raise BadRequest(f"'{storable_text(tag[:80])}' is no tag: use {wish}", details=_field(field, wish))
+
+
+def _field(field: str, message: str) -> tuple[FieldError, ...]:
+    return (FieldError(field, message),)

@@ -1,0 +1,95 @@
+"""Rows of ``sessions``: what is asked of them. State and numbering are ``store/progress.py``'s."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Text, bindparam, func, text
+from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from raworc.store.schema import sessions
+
+
+@dataclass(frozen=True)
+class NewSession:
+    """A session to be added in state ``init``, wanted ``idle``."""
+
+    session_id: uuid.UUID
+    space: str
+    kind: str
+    idle_timeout_s: int
+    busy_timeout_s: int
+
+
+async def insert(conn: AsyncConnection, new: NewSession) -> None:
+    """Add one."""
+    values = {"id": new.session_id, "space": new.space, "kind": new.kind, "state": "init", "desired": "idle"}
+    await conn.execute(
+        sessions.insert(), values | {"idle_timeout_s": new.idle_timeout_s, "busy_timeout_s": new.busy_timeout_s}
+    )
+
+
+async def set_timeouts(
+    conn: AsyncConnection, session_id: uuid.UUID, *, idle_timeout_s: int | None, busy_timeout_s: int | None
+) -> None:
+    """Change timeouts; None keeps."""
+    values = {"idle_timeout_s": idle_timeout_s, "busy_timeout_s": busy_timeout_s}
+    given = {key: value for key, value in values.items() if value is not None}
+    if given:
+        await conn.execute(sessions.update().where(sessions.c.id == session_id).values(**given))
+
+
+async def schedule_sleep(
+    conn: AsyncConnection, session_id: uuid.UUID, *, delay_s: int, note: str | None, by: str
+) -> None:
+    """Sleep in ``delay_s`` seconds; replaces what was scheduled before."""
+    await conn.execute(_SCHEDULE, {"session_id": session_id, "delay_s": delay_s, "note": note, "by": by})
+
+
+async def begin_hold(conn: AsyncConnection, session_id: uuid.UUID) -> None:
+    """Show it as busy from now on."""
+    await _set(conn, session_id, busy_hold_from=func.clock_timestamp())
+
+
+async def end_hold(conn: AsyncConnection, session_id: uuid.UUID) -> None:
+    """Show it as it is, and let an idle timer start anew."""
+    await conn.execute(_END_HOLD, {"session_id": session_id})
+
+
+async def want(conn: AsyncConnection, session_id: uuid.UUID, desired: str) -> None:
+    """Ask operators for a state; timers, schedule and hold of the state before end with it."""
+    await _set(conn, session_id, desired=desired, sleep_at=None, sleep_note=None, sleep_by=None, busy_hold_from=None)
+
+
+async def tell_operators(conn: AsyncConnection, session_id: uuid.UUID) -> None:
+    """Say that there is something to look at."""
+    await conn.execute(_TELL, {"session_id": session_id})
+
+
+async def _set(conn: AsyncConnection, session_id: uuid.UUID, **values: Any) -> None:  # noqa: ANN401  column values
+    await conn.execute(sessions.update().where(sessions.c.id == session_id).values(**values))
+
+
+_SCHEDULE: Final = text(
+    """
+UPDATE sessions SET sleep_at = clock_timestamp() + make_interval(secs => :delay_s), sleep_note = :note, sleep_by = :by
+WHERE id = :session_id
+"""
+).bindparams(
+    bindparam("session_id", type_=UUID),
+    bindparam("delay_s", type_=BigInteger),
+    bindparam("note", type_=Text),
+    bindparam("by", type_=Text),
+)
+
+_END_HOLD: Final = text(
+    """
+UPDATE sessions SET busy_hold_from = NULL, idle_from = CASE WHEN state = 'idle' THEN clock_timestamp() END
+WHERE id = :session_id
+"""
+).bindparams(bindparam("session_id", type_=UUID))
+
+_TELL: Final = text("SELECT pg_notify('raworc_work', CAST(:session_id AS text))").bindparams(
+    bindparam("session_id", type_=UUID)
+)

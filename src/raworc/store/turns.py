@@ -1,0 +1,129 @@
+"""Rows of ``turns``, read together with their segments. They are written by ``store/progress.py``."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Text, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from raworc.domain.lifecycle import TurnStatus
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class OpenTurn:
+    """One that is pending or processing, and who asked for it."""
+
+    id: uuid.UUID
+    status: TurnStatus
+    agent_id: uuid.UUID | None
+
+
+@dataclass(frozen=True)
+class TurnRow:
+    """A turn with its segments as they are shown; fields in the order of ``_SHOWN``."""
+
+    id: uuid.UUID
+    kind: str
+    status: TurnStatus
+    input: Json
+    output: Json
+    segments: list[Json]
+    created_at: datetime
+    updated_at: datetime
+
+
+async def open_turns(conn: AsyncConnection, session_id: uuid.UUID) -> list[OpenTurn]:
+    """The turns of a session that are not settled, in order of arrival."""
+    rows = await conn.execute(_OPEN, {"session_id": session_id})
+    return [OpenTurn(row.id, row.status, row.agent_id) for row in rows]
+
+
+async def queued_in_space(conn: AsyncConnection, space: str) -> int:
+    """How many turns wait in all sessions of a space."""
+    return await conn.scalar(_QUEUED, {"space": space}) or 0
+
+
+async def find(conn: AsyncConnection, session_id: uuid.UUID, turn_id: uuid.UUID) -> TurnRow | None:
+    """One turn of a session."""
+    row = (await conn.execute(_FIND, {"session_id": session_id, "turn_id": turn_id})).one_or_none()
+    return None if row is None else TurnRow(*row)
+
+
+async def status(conn: AsyncConnection, session_id: uuid.UUID, turn_id: uuid.UUID) -> TurnStatus | None:
+    """How one turn of a session stands."""
+    return await conn.scalar(_STATUS, {"session_id": session_id, "turn_id": turn_id})
+
+
+async def page(conn: AsyncConnection, session_id: uuid.UUID, *, limit: int, offset: int) -> list[TurnRow]:
+    """Turns of a session, oldest first."""
+    rows = await conn.execute(_PAGE, {"session_id": session_id, "limit": limit, "offset": offset})
+    return [TurnRow(*row) for row in rows]
+
+
+async def several(conn: AsyncConnection, session_id: uuid.UUID, turn_ids: list[uuid.UUID]) -> list[TurnRow]:
+    """Some turns of a session, in no order."""
+    rows = await conn.execute(_SEVERAL, {"session_id": session_id, "turn_ids": turn_ids})
+    return [TurnRow(*row) for row in rows]
+
+
+async def count(conn: AsyncConnection, session_id: uuid.UUID) -> int:
+    """How many turns a session has, markers included."""
+    return await conn.scalar(_COUNT, {"session_id": session_id}) or 0
+
+
+async def set_content(conn: AsyncConnection, turn_id: uuid.UUID, *, given: Json | None, output: Json | None) -> None:
+    """Replace input and output; None keeps."""
+    await conn.execute(_SET_CONTENT, {"turn_id": turn_id, "given": given, "output": output})
+
+
+_SHOWN: Final = """
+SELECT t.id, t.kind, t.status, t.input, t.output,
+       coalesce((SELECT jsonb_agg(s.body ORDER BY s.seq) FROM segments s WHERE s.turn_id = t.id), '[]') AS segments,
+       t.created_at, t.updated_at
+FROM turns t WHERE t.session_id = :session_id
+"""
+
+_SESSION: Final = bindparam("session_id", type_=UUID)
+_TURN: Final = bindparam("turn_id", type_=UUID)
+
+_OPEN: Final = text(
+    """
+SELECT id, status, agent_id, number FROM turns WHERE session_id = :session_id AND status = 'processing'
+UNION ALL
+SELECT id, status, agent_id, number FROM turns WHERE session_id = :session_id AND status = 'pending'
+ORDER BY number
+"""
+).bindparams(_SESSION)
+
+_QUEUED: Final = text(
+    """
+SELECT count(*) FROM turns JOIN sessions ON sessions.id = turns.session_id
+WHERE turns.status = 'pending' AND sessions.space = :space
+"""
+).bindparams(bindparam("space", type_=Text))
+
+_FIND: Final = text(_SHOWN + "AND t.id = :turn_id").bindparams(_SESSION, _TURN)
+_SEVERAL: Final = text(_SHOWN + "AND t.id = ANY(:turn_ids)").bindparams(
+    _SESSION, bindparam("turn_ids", type_=ARRAY(UUID))
+)
+_PAGE: Final = text(_SHOWN + "ORDER BY t.created_at, t.number LIMIT :limit OFFSET :offset").bindparams(
+    _SESSION, bindparam("limit", type_=BigInteger), bindparam("offset", type_=BigInteger)
+)
+_STATUS: Final = text("SELECT status FROM turns WHERE session_id = :session_id AND id = :turn_id").bindparams(
+    _SESSION, _TURN
+)
+_COUNT: Final = text("SELECT count(*) FROM turns WHERE session_id = :session_id").bindparams(_SESSION)
+
+_SET_CONTENT: Final = text(
+    """
+UPDATE turns SET input = coalesce(:given, input), output = coalesce(:output, output), updated_at = clock_timestamp()
+WHERE id = :turn_id
+"""
+).bindparams(
+    _TURN, bindparam("given", type_=JSONB(none_as_null=True)), bindparam("output", type_=JSONB(none_as_null=True))
+)
