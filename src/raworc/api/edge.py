@@ -1,0 +1,286 @@
+"""The HTTP edge: uvicorn's protocol with deadlines, bounds, and the knowledge of who is connected.
+
+One protocol class serves every listener of a server process. It adds to uvicorn's: a deadline for receiving
+headers, one for a body that stops coming, one for a reader that stops reading, a bound on headers, the preamble
+of the doors' socket, and our error body for requests that never became one. Everything else is uvicorn's.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import re
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from raworc.api.problems import raw_problem
+from raworc.errors import BadRequest, RaworcError, RequestTimeout
+from raworc.wire.peer import SCOPE_KEY, Door, ListenerKind, Peer
+
+_PREAMBLE: Final = re.compile(rb"RAWORC-DOOR 1 ([0-9a-f-]{36}) ([0-9]{1,18}) ([0-9a-f]{64})")
+_MAX_PREAMBLE_BYTES: Final = 160
+_LINGER_S: Final = 5.0
+_VERSIONS: Final = ("1.0", "1.1")
+_NOT_HTTP: Final = BadRequest("This is not a valid HTTP/1.1 request")
+
+Phase = Literal["between", "headers", "body"]
+
+
+@dataclass(frozen=True)
+class EdgeOptions:
+    """Deadlines and bounds, the paths of the two private sockets, and the key that doors are proven with.
+
+    ``write_timeout_s`` is how long a reader may leave us waiting with a full buffer.
+    """
+
+    door_socket: str
+    model_socket: str
+    door_key: bytes
+    header_timeout_s: float = 10.0
+    body_idle_timeout_s: float = 60.0
+    write_timeout_s: float = 30.0
+    max_header_bytes: int = 65_536
+    max_headers: int = 256
+
+
+def edge_protocol(options: EdgeOptions) -> type["EdgeProtocol"]:
+    """The protocol class to give to uvicorn as ``http=``."""
+    return type("BoundEdgeProtocol", (EdgeProtocol,), {"options": options})
+
+
+def door_preamble(key: bytes, session_id: uuid.UUID, epoch: int) -> bytes:
+    """What an operator writes first on a connection that it opens for a sandbox's door."""
+    return b"RAWORC-DOOR 1 %s %d %s\n" % (str(session_id).encode(), epoch, _mac(key, str(session_id), str(epoch)))
+
+
+def read_preamble(key: bytes, line: bytes) -> Door | None:
+    """The door that a preamble (without its newline) proves, or None."""
+    match = _PREAMBLE.fullmatch(line)
+    if match is None:
+        return None
+    session, epoch, mac = match[1].decode(), match[2].decode(), match[3]
+    if not hmac.compare_digest(mac, _mac(key, session, epoch)):
+        return None
+    return Door(session_id=uuid.UUID(session), epoch=int(epoch))
+
+
+class EdgeProtocol(HttpToolsProtocol):
+    """One connection. Give uvicorn a class made by :func:`edge_protocol`."""
+
+    options: ClassVar[EdgeOptions]
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._peer: Peer | None = None
+        self._preamble: bytearray | None = None
+        self._phase: Phase = "between"
+        self._watched: Phase = "between"
+        self._header_bytes = 0
+        self._is_refused = False
+        self._reason: RaworcError = _NOT_HTTP
+        self._heard_at_s = 0.0
+        self._unanswered: deque[RequestResponseCycle] = deque()
+        self._deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
+
+    # ── the connection ───────────────────────────────────────────────────────────────────────────────
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Learn which listener this is; a Unix socket that we do not know is closed."""
+        super().connection_made(transport)
+        kind = _listener_kind(transport.get_extra_info("sockname"), self.options)
+        if kind is None:
+            transport.abort()
+            return
+        if kind == "door":
+            self._preamble = bytearray()
+        else:
+            self._peer = Peer(listener=kind)
+        self._watch_for(self.options.header_timeout_s, self._headers_overdue)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell every request that is being served, pipelined ones included, and forget the deadlines."""
+        self._unwatch()
+        self.resume_writing()
+        self._disconnect()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Preamble first where there is one, then HTTP; then see which deadline counts now."""
+        if self._preamble is not None:
+            rest = self._take_preamble(data)
+            if rest is None:
+                return
+            data = rest
+        if self._is_refused or not data:
+            return
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._phase == "headers":
+            self._header_bytes += len(data)
+            if self._header_bytes > self.options.max_header_bytes:
+                self._refuse(_headers_too_large(self.options))
+                return
+        self._heard_at_s = self.loop.time()
+        self._rewatch()
+
+    def shutdown(self) -> None:
+        """End streams that would never end by themselves, then as uvicorn does."""
+        if self._peer is not None:
+            self._peer.closing.set()
+        super().shutdown()
+
+    # ── what the parser calls ────────────────────────────────────────────────────────────────────────
+    def on_message_begin(self) -> None:
+        """A request's first byte."""
+        super().on_message_begin()
+        self._phase = "headers"
+        self._header_bytes = 0
+        cast("dict[str, Any]", self.scope)[SCOPE_KEY] = self._peer
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Bound the headers that came in one piece; ``data_received`` bounds those that trickle."""
+        super().on_header(name, value)
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > self.options.max_header_bytes or len(self.headers) > self.options.max_headers:
+            raise self._because(_headers_too_large(self.options))
+
+    def on_headers_complete(self) -> None:
+        """The request can be served; its body may still be on its way."""
+        if len(self.url) > self.options.max_header_bytes:
+            raise self._because(_headers_too_large(self.options))
+        if self.parser is None or self.parser.get_http_version() not in _VERSIONS:
+            raise self._because(_NOT_HTTP)
+        self._phase = "body"
+        super().on_headers_complete()
+        self._unanswered.append(self.cycle)
+
+    def on_message_complete(self) -> None:
+        """The request is here, all of it."""
+        self._phase = "between"
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """An answered request whose body still comes does not hold the connection for long."""
+        self._unanswered.popleft()
+        super().on_response_complete()
+        if self._phase == "body" and not self.transport.is_closing():
+            self._watch_for(_LINGER_S, self.transport.close)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's words for it
+        """Our error body for what the parser, or one of the bounds above, refused."""
+        self._refuse(self._reason)
+
+    def _because(self, error: RaworcError) -> RaworcError:
+        self._reason = error
+        return error
+
+    # ── flow ─────────────────────────────────────────────────────────────────────────────────────────
+    def pause_writing(self) -> None:
+        """The reader does not keep up: give it a while, then cut it off."""
+        super().pause_writing()
+        self._write_deadline = self.loop.call_later(self.options.write_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
+        super().resume_writing()
+
+    # ── deadlines ────────────────────────────────────────────────────────────────────────────────────
+    def _rewatch(self) -> None:
+        if self._phase == self._watched:
+            return
+        self._unwatch()
+        self._watched = self._phase
+        if self._phase == "headers":
+            self._watch_for(self.options.header_timeout_s, self._headers_overdue)
+        elif self._phase == "body":
+            self._watch_for(self.options.body_idle_timeout_s, self._body_overdue)
+
+    def _watch_for(self, delay_s: float, act: Callable[[], None]) -> None:
+        self._unwatch()
+        self._deadline = self.loop.call_later(delay_s, act)
+
+    def _unwatch(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _headers_overdue(self) -> None:
+        if self._phase == "between":  # connected and never said anything
+            self.transport.close()
+        else:
+            self._refuse(RequestTimeout(f"No complete request within {self.options.header_timeout_s:g} s"))
+
+    def _body_overdue(self) -> None:
+        silent_s = 0.0 if self.flow.read_paused else self.loop.time() - self._heard_at_s
+        remaining_s = self.options.body_idle_timeout_s - silent_s
+        if remaining_s > 0:
+            self._watch_for(remaining_s, self._body_overdue)
+        else:
+            self._refuse(RequestTimeout(f"No part of the body came for {self.options.body_idle_timeout_s:g} s"))
+
+    def _refuse(self, error: RaworcError) -> None:
+        """Say why, unless an answer is on its way already, and close; the application sees a disconnect."""
+        if self._is_refused or self.transport.is_closing():
+            return
+        self._is_refused = True
+        self._unwatch()
+        is_answering = any(cycle.response_started for cycle in self._unanswered)
+        self._disconnect()
+        if not is_answering:
+            self.transport.write(raw_problem(error, request_id=str(uuid.uuid4())))
+        self.transport.close()
+
+    def _disconnect(self) -> None:
+        for cycle in self._unanswered:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    def _take_preamble(self, data: bytes) -> bytes | None:
+        """What follows the preamble once it is complete and proven; None while it is not."""
+        held = cast("bytearray", self._preamble)
+        held += data
+        line, newline, rest = bytes(held).partition(b"\n")
+        if not newline:
+            if len(held) > _MAX_PREAMBLE_BYTES:
+                self.transport.abort()
+            return None
+        door = read_preamble(self.options.door_key, line)
+        if door is None:
+            self.transport.abort()
+            return None
+        self._preamble = None
+        self._peer = Peer(listener="door", door=door)
+        return rest
+
+
+def _headers_too_large(options: EdgeOptions) -> BadRequest:
+    return BadRequest(
+        f"The headers are larger than {options.max_header_bytes} bytes, or more than {options.max_headers}"
+    )
+
+
+def _listener_kind(sockname: object, options: EdgeOptions) -> ListenerKind | None:
+    if isinstance(sockname, tuple):  # an internet address
+        return "public"
+    name = sockname.decode() if isinstance(sockname, bytes) else sockname
+    return {options.door_socket: "door", options.model_socket: "model"}.get(str(name))  # type: ignore[return-value]
+
+
+def _mac(key: bytes, session: str, epoch: str) -> bytes:
+    return hmac.new(key, f"{session} {epoch}".encode(), hashlib.sha256).hexdigest().encode()
