@@ -10,10 +10,10 @@ from raworc.cli.stop import FAILED, Stop
 from raworc.errors import RaworcError
 
 COMMANDS = {
-    "up": ("raworc.cli.serve:up", "Start everything on this machine: Postgres, server, operator, recorder."),
-    "server": ("raworc.cli.serve:server", "Run a server process alone."),
-    "operator": ("raworc.cli.serve:operator", "Run an operator process alone."),
-    "recorder": ("raworc.cli.serve:recorder", "Run a recorder process alone."),
+    "up": ("raworc.cli.up:up", "Start everything on this machine: Postgres, server, operator, recorder."),
+    "server": ("raworc.cli.server:server", "Run a server process alone."),
+    "operator": ("raworc.cli.operator:operator", "Run an operator process alone."),
+    "recorder": ("raworc.cli.recorder:recorder", "Run a recorder process alone."),
     "login": ("raworc.cli.login:login", "Log in and keep the token."),
     "logout": ("raworc.cli.login:logout", "Forget the token."),
     "status": ("raworc.cli.login:status", "Show which server answers, and as whom."),

@@ -1,0 +1,27 @@
+"""Options of the commands that listen."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Home = Annotated[
+    Path | None, typer.Option(help="Where everything is kept. [default: /var/lib/raworc as root, else ~/.raworc]")
+]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen, and the home."""
+
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None
+    port: Annotated[int | None, typer.Option(help="Port to listen on. [default: 9000]", min=1, max=65535)] = None
+    home: Home = None
+
+
+@dataclass(frozen=True)
+class Served(Address):
+    """The same, and with how many server processes."""
+
+    workers: Annotated[int | None, typer.Option(help="Server processes. [default: 1]", min=1, max=64)] = None
