@@ -200,8 +200,16 @@ def findings(sources: list[Source]) -> list[Finding]:
 def main() -> int:
     """Check the whole repository; 1 when anything was found."""
     paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
-    sources = [read(path) for path in paths if GENERATED not in path.as_posix()]
-    found = findings(sources)
+    sources: list[Source] = []
+    broken: list[Finding] = []
+    for path in paths:
+        if GENERATED in path.as_posix():
+            continue
+        try:
+            sources.append(read(path))
+        except SyntaxError as error:
+            broken.append((path.relative_to(ROOT).as_posix(), error.lineno or 1, f"not valid Python: {error.msg}"))
+    found = [*broken, *findings(sources)]
     for path, line, text in found:
         print(f"{path}:{line}: {text}")
     print(f"house: {len(sources)} files, {len(found)} findings")
