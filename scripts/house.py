@@ -18,7 +18,6 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 40
 MAX_LISTED_LINES = 50
 MAX_P90_LINES = 30
-MAX_PARAMETERS = 6
 
 LONG_FUNCTIONS: dict[str, str] = {}
 """``path::function`` of each that may reach 50 lines, and why it does not fall apart into two."""
@@ -86,18 +85,6 @@ def function_length(source: Source) -> Iterator[tuple[int, str]]:
         limit = MAX_LISTED_LINES if listed else MAX_FUNCTION_LINES
         if length(function) > limit:
             yield function.lineno, f"'{function.name}' has {length(function)} lines, at most {limit}"
-
-
-def parameters(source: Source) -> Iterator[tuple[int, str]]:
-    """Seven things at once are an object that nobody has named yet."""
-    if not source.is_product:
-        return
-    for function in functions(source):
-        arguments = function.args
-        names = [item.arg for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
-        count = len([name for name in names if name not in {"self", "cls"}])
-        if count > MAX_PARAMETERS:
-            yield function.lineno, f"'{function.name}' takes {count} parameters, at most {MAX_PARAMETERS}"
 
 
 def environment(source: Source) -> Iterator[tuple[int, str]]:
@@ -172,7 +159,6 @@ def sleeping_tests(source: Source) -> Iterator[tuple[int, str]]:
 RULES: tuple[Rule, ...] = (
     file_length,
     function_length,
-    parameters,
     environment,
     broad_handlers,
     silent_suppress,
