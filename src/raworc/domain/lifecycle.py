@@ -28,7 +28,7 @@ _MOVES: Final[Mapping[Action, Mapping[State, State]]] = {
     "start": {"idle": "busy"},
     "finish": {"busy": "idle"},
     "sleep": {"init": "slept", "idle": "slept", "busy": "slept", "paused": "slept", "error": "slept"},
-    "wake": {"slept": "init", "error": "init"},
+    "wake": {"slept": "init", "paused": "init", "error": "init"},
     "pause": {"idle": "paused", "busy": "paused"},
     "resume": {"paused": "idle"},
     "fail": {"init": "error", "idle": "error", "busy": "error", "paused": "error"},

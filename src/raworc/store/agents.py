@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, and_, bindparam, case, exists, func, literal, or_, select, true
+from sqlalchemy import ColumnElement, and_, bindparam, case, exists, func, literal, or_, select, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
@@ -114,7 +114,7 @@ async def of_session(conn: AsyncConnection, session_id: uuid.UUID) -> uuid.UUID 
     return await conn.scalar(select(agents.c.id).where(agents.c.session_id == session_id))
 
 
-def _row(found: Row[Any] | None) -> AgentRow | None:
+def _row(found: Sequence[Any] | None) -> AgentRow | None:
     return None if found is None else AgentRow(*found)
 
 

@@ -1,0 +1,151 @@
+"""What may be asked of an agent: its fields, their ranges and their defaults."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from raworc.domain.lifecycle import MAX_TIMEOUT_S
+from raworc.domain.names import check_agent_name, check_tags
+from raworc.domain.text import storable, storable_text
+from raworc.errors import BadRequest, FieldError
+
+Json = dict[str, Any]
+
+IDLE_TIMEOUT_S: Final = 300
+BUSY_TIMEOUT_S: Final = 3600
+DEFAULT_SPACE: Final = "default"
+DEFAULT_NETWORK: Final = "none"
+MAX_MODEL_CHARACTERS: Final = 200
+MAX_ANSWER_TOKENS: Final = 1_000_000
+
+LIMITS: Final[Mapping[str, tuple[float, float, float]]] = {
+    "memory_mb": (64, 1_048_576, 1024),
+    "cpus": (0.1, 256, 1),
+    "pids": (16, 65_536, 256),
+    "disk_mb": (16, 16_777_216, 2048),
+}
+"""Of each limit: the least, the most, the default."""
+
+
+@dataclass(frozen=True)
+class NewAgent:
+    """An agent to be made. None stands for the default."""
+
+    name: str
+    description: str | None = None
+    metadata: Json = field(default_factory=dict[str, Any])
+    tags: Sequence[str] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str])
+    instructions: str | None = None
+    setup: str | None = None
+    prompt: str | None = None
+    idle_timeout_seconds: int | None = None
+    busy_timeout_seconds: int | None = None
+    space: str | None = None
+    model: str | None = None
+    max_tokens: int | None = None
+    network: str | None = None
+    limits: Mapping[str, float | None] | None = None
+
+
+@dataclass(frozen=True)
+class AgentChange:
+    """What is to change of an agent. None keeps."""
+
+    description: str | None = None
+    metadata: Json | None = None
+    tags: Sequence[str] | None = None
+    instructions: str | None = None
+    setup: str | None = None
+    idle_timeout_seconds: int | None = None
+    busy_timeout_seconds: int | None = None
+    model: str | None = None
+    max_tokens: int | None = None
+    network: str | None = None
+    limits: Mapping[str, float | None] | None = None
+
+
+def checked(new: NewAgent) -> Json:
+    """The columns of a new agent, name included; session, owner and secrets are not among them.
+
+    Raises:
+        BadRequest: a field outside its rules.
+    """
+    return {
+        "name": check_agent_name(new.name),
+        "metadata": storable(dict(new.metadata)),
+        "tags": check_tags(new.tags),
+        "limits": check_limits(new.limits, {name: default for name, (_, _, default) in LIMITS.items()}),
+        **_texts(new),
+        **_model(new),
+    }
+
+
+def changed(change: AgentChange, limits: Mapping[str, float]) -> Json:
+    """The columns that ``change`` sets, over the present ``limits``. Timeouts are not among them.
+
+    Raises:
+        BadRequest: a field outside its rules, or nothing to change.
+    """
+    if change == AgentChange():
+        raise BadRequest("Nothing to change: give at least one field")
+    values = {**_texts(change), **_model(change)}
+    if change.metadata is not None:
+        values["metadata"] = storable(change.metadata)
+    if change.tags is not None:
+        values["tags"] = check_tags(change.tags)
+    if change.limits is not None:
+        values["limits"] = check_limits(change.limits, limits)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def check_timeout(seconds: int | None, field_name: str) -> int | None:
+    """``seconds`` itself.
+
+    Raises:
+        BadRequest: below 1 or above a week.
+    """
+    if seconds is None or 1 <= seconds <= MAX_TIMEOUT_S:
+        return seconds
+    raise _refused(field_name, f"must be 1 to {MAX_TIMEOUT_S} seconds")
+
+
+def check_limits(given: Mapping[str, float | None] | None, present: Mapping[str, float]) -> dict[str, float]:
+    """``present`` with what is ``given`` (None keeps) put over it.
+
+    Raises:
+        BadRequest: a limit outside its range.
+    """
+    found = dict(present)
+    for name, value in (given or {}).items():
+        if value is None or name not in LIMITS:
+            continue
+        least, most, _ = LIMITS[name]
+        if not least <= value <= most:
+            raise _refused(f"limits.{name}", f"must be {least} to {most}")
+        found[name] = value
+    return found
+
+
+def _texts(source: NewAgent | AgentChange) -> Json:
+    texts = {"description": source.description, "instructions": source.instructions, "setup": source.setup}
+    return {name: text if text is None else storable_text(text) for name, text in texts.items()}
+
+
+def _model(source: NewAgent | AgentChange) -> Json:
+    model, tokens = source.model, source.max_tokens
+    if model is not None and not 1 <= len(model.strip()) <= MAX_MODEL_CHARACTERS:
+        raise _refused("model", f"must be a model's name of 1 to {MAX_MODEL_CHARACTERS} characters")
+    if tokens is not None and not 1 <= tokens <= MAX_ANSWER_TOKENS:
+        raise _refused("max_tokens", f"must be 1 to {MAX_ANSWER_TOKENS}")
+    if source.network not in {None, DEFAULT_NETWORK}:
+        raise BadRequest(
+            "network policy not supported by this driver: use 'none'",
+            details=(FieldError("network", "must be 'none'"),),
+        )
+    name = None if model is None else storable_text(model.strip())
+    return {"model": name, "max_tokens": tokens, "network": source.network or None}
+
+
+def _refused(field_name: str, reason: str) -> BadRequest:
+    return BadRequest(f"'{field_name}' {reason}", details=(FieldError(field_name, reason),))
