@@ -21,6 +21,7 @@ from psycopg import sql
 
 import reaper
 from raworc.services.bootstrap import bootstrap
+from raworc.services.passwords import Passwords
 from raworc.settings import DEFAULT_PASSWORD
 from raworc.store.database import Database
 from raworc.store.migrate import migrate
@@ -98,7 +99,7 @@ def _start(cluster: Cluster) -> None:
 
 async def _bootstrap(url: str) -> None:
     db = Database(url, pool_size=1)
-    await bootstrap(db, DEFAULT_PASSWORD)
+    await bootstrap(db, Passwords(), DEFAULT_PASSWORD)
     await db.close()
 
 

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -41,8 +41,8 @@ def prepare_home(settings: Settings) -> None:
 
 
 @contextmanager
-def claimed(settings: Settings, address: str) -> Generator[None]:
-    """Hold the home for this start; ``address`` is told to whoever tries a second one.
+def claimed(settings: Settings) -> Generator[Callable[[str], None]]:
+    """Hold the home for this start; what is yielded takes the address that a second start is told.
 
     Raises:
         Conflict: another start holds it.
@@ -53,10 +53,15 @@ def claimed(settings: Settings, address: str) -> Generator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Conflict(_taken(settings.home, lock.read())) from None
-        lock.truncate(0)
-        json.dump({"pid": os.getpid(), "address": address}, lock)
-        lock.flush()
-        yield
+
+        def tell(address: str) -> None:
+            lock.seek(0)
+            lock.truncate()
+            json.dump({"pid": os.getpid(), "address": address}, lock)
+            lock.flush()
+
+        tell("nothing yet")
+        yield tell
 
 
 def _taken(home: Path, note: str) -> str:

@@ -10,7 +10,8 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -44,11 +45,12 @@ class Report(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Program:
-    """A kind of process: ``module`` is run with Python's ``-m``."""
+    """A kind of process: ``module`` is run with Python's ``-m``; ``environ`` is on top of the settings'."""
 
     name: str
     module: str
     listeners: tuple[int, int, int] | None = None
+    environ: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class Child:
@@ -74,6 +76,14 @@ class Child:
         self.facts = report.facts
         self._keeping = asyncio.create_task(self._keep(), name=self.name)
 
+    async def run_once(self) -> None:
+        """For a process that ends by itself: return when it has. Raises as ``start``."""
+        report = await self._launch()
+        if self._process is not None:
+            await self._process.wait()
+        if report.refusal is not None:
+            raise Unavailable(report.refusal)
+
     async def stop(self, *, timeout_s: float) -> None:
         """SIGTERM, and SIGKILL after ``timeout_s``; returns when it has ended."""
         if self._keeping is not None:
@@ -89,6 +99,11 @@ class Child:
             log.warning("process did not stop in time and is killed", child=self.name)
             _send(process, signal.SIGKILL)
             await process.wait()
+
+    def kill(self) -> None:
+        """End it at once; ``stop`` must still be called."""
+        if self._process is not None:
+            _send(self._process, signal.SIGKILL)
 
     async def _keep(self) -> None:
         delay_s = BACKOFF_S[0]
@@ -133,7 +148,7 @@ class Child:
                 stdout=descriptor,
                 stderr=descriptor,
                 pass_fds=(report_fd, *(inherited or ())),
-                env=child_environ(self._settings),
+                env={**child_environ(self._settings), **self._program.environ},
                 start_new_session=True,  # a Ctrl-C in the terminal is for us: we stop them in order
             )
         finally:

@@ -1,0 +1,46 @@
+"""The one table that ``raworc up`` prints: where things are and what is enforced."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from raworc.settings import Settings
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is known once everything serves; ``facts`` are what the processes reported."""
+
+    address: str
+    settings: Settings
+    server_major: int
+    facts: Mapping[str, str]
+    has_default_password: bool
+
+
+def show(summary: Summary) -> None:
+    """Print it."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _rows(summary):
+        table.add_row(name, value)
+    Console(highlight=False, markup=False, soft_wrap=True).print(table)
+
+
+def _rows(summary: Summary) -> list[tuple[str, str]]:
+    settings = summary.settings
+    where = "as configured" if settings.database_url else "embedded"
+    rows = [
+        ("Raworc", f"{summary.address}   (stop with Ctrl-C)"),
+        ("API", f"{summary.address}/api/v0   documents: {summary.address}/api-docs/openapi.json"),
+        ("Gateway", f"{summary.address}/v1   (ANTHROPIC_BASE_URL={summary.address})"),
+        ("Database", f"Postgres {summary.server_major}, {where}"),
+        *((name.capitalize(), fact) for name, fact in summary.facts.items()),
+        ("Home", f"{settings.home}   logs: {settings.logs_dir}"),
+    ]
+    if summary.has_default_password:
+        rows.append(("Login", "admin / admin: only this machine can connect; set a password of your own"))
+    return rows

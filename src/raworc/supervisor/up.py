@@ -1,0 +1,140 @@
+"""``raworc up``: everything on one machine, started together and stopped in order.
+
+Postgres first, then servers, operator and recorder side by side; at the end servers drain, then the operator,
+then the recorder loads what is left, then Postgres. Meant to be quick: it loads little, the children work.
+"""
+
+import asyncio
+import signal
+from collections.abc import Coroutine, Iterable
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from raworc.logs import configure
+from raworc.settings import Settings
+from raworc.supervisor.database import brought_up_to_date, has_default_password, refuse_default_password
+from raworc.supervisor.home import claimed, prepare_home
+from raworc.supervisor.listeners import Listeners, open_listeners
+from raworc.supervisor.postgres import EmbeddedPostgres
+from raworc.supervisor.processes import Child, Program
+from raworc.supervisor.summary import Summary, show
+
+_GRACE_S: Final = 5.0  # on top of what a process takes to drain
+
+log = structlog.get_logger(__name__)
+
+
+def run_up(settings: Settings) -> None:
+    """Run until Ctrl-C or SIGTERM; a second one ends everything at once.
+
+    Raises:
+        RaworcError: it cannot start; the message says why, and nothing is left running.
+    """
+    prepare_home(settings)
+    configure(settings, process="up", file=settings.logs_dir / "up.log")
+    with claimed(settings) as tell:
+        listeners = open_listeners(settings)
+        try:
+            tell(listeners.address)
+            asyncio.run(_until_stopped(_Installation(settings, listeners)))
+        finally:
+            listeners.close()
+            for path in (settings.gateway_socket, settings.model_socket):
+                path.unlink(missing_ok=True)
+
+
+class _Installation:
+    """All that runs, and the order in which it comes and goes."""
+
+    def __init__(self, settings: Settings, listeners: Listeners) -> None:
+        self._settings = settings
+        self._listeners = listeners
+        self._postgres = EmbeddedPostgres(settings) if settings.database_url is None else None
+        self._servers: list[Child] = []
+        self._operators: list[Child] = []
+        self._recorders: list[Child] = []
+
+    async def start(self) -> Summary:
+        """Everything serves when this returns."""
+        settings, is_public = self._settings, not self._listeners.is_loopback
+        if self._postgres is not None:
+            await self._postgres.start()
+            settings = replace(settings, database_url=self._postgres.url)
+        look = await brought_up_to_date(settings)
+        if is_public:
+            await refuse_default_password(settings, look)
+        self._make_children(settings)
+        asking = asyncio.create_task(has_default_password(look))
+        await _all(child.start() for child in self._children)
+        facts = {key: fact for child in self._children for key, fact in child.facts.items()}
+        return Summary(
+            address=self._listeners.address,
+            settings=self._settings,
+            server_major=look.server_major,
+            facts=facts,
+            has_default_password=await asking,
+        )
+
+    async def stop(self) -> None:
+        """The other way round; each waits for what it serves."""
+        timeout_s = self._settings.drain_timeout_s + _GRACE_S
+        for group in (self._servers, self._operators, self._recorders):
+            await asyncio.gather(*(child.stop(timeout_s=timeout_s) for child in group))
+        if self._postgres is not None:
+            await self._postgres.stop()
+
+    def kill(self) -> None:
+        """Do not wait for anything; what was acknowledged is stored."""
+        for child in self._children:
+            child.kill()
+
+    @property
+    def _children(self) -> list[Child]:
+        return [*self._servers, *self._operators, *self._recorders]
+
+    def _make_children(self, settings: Settings) -> None:
+        inherited = self._listeners.descriptors
+        names = [f"server-{number}" for number in range(1, settings.workers + 1)]
+        self._servers = [Child(Program(name, "raworc.supervisor.server", inherited), settings) for name in names]
+        self._operators = [Child(Program("operator", "raworc.supervisor.operator"), settings)]
+        self._recorders = [Child(Program("recorder", "raworc.supervisor.recorder"), settings)]
+
+
+async def _until_stopped(installation: _Installation) -> None:
+    stopping = asyncio.Event()
+
+    def stop() -> None:
+        if stopping.is_set():
+            installation.kill()
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    starting = asyncio.create_task(installation.start())
+    waiting = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait([starting, waiting], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            show(starting.result())
+            log.info("serving")
+            await waiting
+    finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        log.info("stopping")
+        await installation.stop()
+        log.info("stopped")
+
+
+async def _all(starts: Iterable[Coroutine[None, None, None]]) -> None:
+    """Wait for all; when one fails, give the others up."""
+    tasks = [asyncio.ensure_future(start) for start in starts]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
