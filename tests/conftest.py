@@ -4,7 +4,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from cluster import clone, drop, shared_cluster
 from raworc.settings import Settings
 from raworc.store.database import Database
 from raworc.supervisor.cluster import Cluster
+from raworc.supervisor.home import prepare_home
+from stack import KINDS, Stack
 
 
 @pytest.fixture(scope="session")
@@ -44,19 +47,47 @@ async def db(database_url: str, anyio_backend: str) -> AsyncIterator[Database]:
     await database.close()
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """An empty folder with a short path (sockets) that other users may enter (sandboxes)."""
-    folder = Path(tempfile.mkdtemp(prefix="rw-"))
+@contextmanager
+def short_home() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="rw-", dir="/tmp"))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
+def home() -> Iterator[Path]:
+    """An empty folder with a short path (sockets) that other users may enter (sandboxes)."""
+    with short_home() as folder:
+        yield folder
+
+
+@pytest.fixture
 def settings(home: Path, database_url: str) -> Settings:
     """Settings of one installation: its home has the usual folders, its database is a clone."""
-    for name, mode in {"run": 0o700, "keys": 0o700, "spool": 0o700, "logs": 0o700, "sessions": 0o711}.items():
-        (home / name).mkdir()
-        (home / name).chmod(mode)
-    return Settings(home=home, database_url=database_url, pool_size=4)
+    chosen = Settings(home=home, database_url=database_url, pool_size=4)
+    prepare_home(chosen)
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def stack(postgres: Cluster) -> Iterator[Stack]:
+    """Server, operator and recorder as processes, shared by a file's tests; a failing test shows their logs."""
+    name = clone(postgres)
+    with short_home() as folder:
+        running = Stack(Settings(home=folder, database_url=postgres.url(name)))
+        try:
+            running.start(*KINDS)
+            yield running
+        finally:
+            running.close()
+            drop(postgres, name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    running = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and isinstance(running, Stack):
+        report.sections.append(("logs of the stack", running.logs()))
+    return report

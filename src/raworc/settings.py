@@ -192,9 +192,9 @@ def child_environ(settings: Settings) -> dict[str, str]:
     """
     spelled = {key: getattr(settings, name) for key, name in (_TEXT | _WHOLE | _SECONDS | _SWITCHES).items()}
     spelled["RAWORC_HOME"] = settings.home
-    environ = dict(os.environ) | {key: str(value) for key, value in spelled.items() if value is not None}
-    del environ["RAWORC_ADMIN_PASSWORD"]
-    return environ
+    spelled["RAWORC_ADMIN_PASSWORD"] = None
+    ours = {key: str(value) for key, value in spelled.items() if value is not None}
+    return {key: value for key, value in os.environ.items() if key not in spelled} | ours
 
 
 def _number(raw: str, key: str, kind: type[int] | type[float]) -> float:
