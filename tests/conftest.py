@@ -20,6 +20,10 @@ from raworc.supervisor.home import prepare_home
 from stack import KINDS, Stack
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", action="store_true", help="the long fault table instead of its small seeded counts")
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
