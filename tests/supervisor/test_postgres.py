@@ -6,8 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -19,6 +18,7 @@ from raworc.store.database import Database
 from raworc.supervisor.cluster import SUPERUSER
 from raworc.supervisor.home import prepare_home
 from raworc.supervisor.postgres import EmbeddedPostgres
+from waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -38,13 +38,6 @@ async def running(installed):
     await embedded.start()
     yield embedded
     await embedded.stop()
-
-
-async def _until(condition: Callable[[], bool], limit_s: float = 20) -> None:
-    ends = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < ends
-        await asyncio.sleep(0.01)
 
 
 def _value(embedded: EmbeddedPostgres, query: str, role: str = "raworc") -> object:
@@ -109,7 +102,7 @@ async def test_a_killed_postmaster_comes_back_with_all_that_was_committed(runnin
         await conn.exec_driver_sql("INSERT INTO kept VALUES (1)")
     before = running.cluster.pid()
     os.kill(before, signal.SIGKILL)
-    await _until(lambda: running.cluster.condition() == "ready" and running.cluster.pid() != before)
+    await until(lambda: running.cluster.condition() == "ready" and running.cluster.pid() != before)
     async with db.reading() as conn:
         assert (await conn.exec_driver_sql("SELECT count(*) FROM kept")).scalar_one() >= 1
     await db.close()
@@ -126,7 +119,7 @@ async def test_it_is_found_again_after_our_own_crash(installed):
     try:
         assert found.cluster.pid() == pid
         os.kill(pid, signal.SIGKILL)
-        await _until(lambda: found.cluster.condition() == "ready" and found.cluster.pid() != pid)
+        await until(lambda: found.cluster.condition() == "ready" and found.cluster.pid() != pid)
     finally:
         await found.stop()
 
