@@ -78,6 +78,7 @@ def checked(new: NewAgent) -> Json:
         "limits": check_limits(new.limits, {name: default for name, (_, _, default) in LIMITS.items()}),
         **_texts(new),
         **_model(new),
+        "network": DEFAULT_NETWORK,
     }
 
 

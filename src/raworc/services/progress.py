@@ -17,7 +17,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from raworc.domain.lifecycle import State, TurnStatus
 from raworc.errors import LostHold, NotFound, TurnSettled
 from raworc.store import progress
-from raworc.store.progress import Entry, Fence, Json, NewTurn, ResponseChanged, SegmentAdded, StateChanged
+from raworc.store.progress import (
+    Entry,
+    Fence,
+    Json,
+    NewTurn,
+    ResponseChanged,
+    SegmentAdded,
+    StateChanged,
+    StateShown,
+    Written,
+)
 
 __all__ = [
     "Entry",
@@ -27,6 +37,8 @@ __all__ = [
     "ResponseChanged",
     "SegmentAdded",
     "StateChanged",
+    "StateShown",
+    "Written",
     "append",
     "response_event",
     "state_event",
@@ -41,8 +53,8 @@ async def write(
     *,
     new_turns: Sequence[NewTurn] = (),
     fence: Fence | None = None,
-) -> int:
-    """Apply ``entries`` in order, number them, tell servers (and, without a fence, operators); the last number.
+) -> Written:
+    """Apply ``entries`` in order, number them, tell servers (and, without a fence, operators).
 
     ``entries`` change what they name: a :class:`ResponseChanged` is the turn's status itself, a
     :class:`StateChanged` the session's. At most one of each per turn and session; to move a turn out of
@@ -60,12 +72,12 @@ async def write(
             raise LostHold(f"Session '{session_id}' is held by another operator")
         raise NotFound(f"Session '{session_id}' not found")
     named = {turn.turn_id for turn in new_turns}
-    named |= {entry.turn_id for entry in entries if not isinstance(entry, StateChanged)}
+    named |= {entry.turn_id for entry in entries if isinstance(entry, SegmentAdded | ResponseChanged)}
     if written.turns < len(named):
         if fence is not None:
             raise TurnSettled(f"A turn of session '{session_id}' is settled")
         raise NotFound(f"A turn of session '{session_id}' is not there")
-    return written.event_seq
+    return written
 
 
 async def append(
@@ -75,12 +87,14 @@ async def append(
     bodies: Sequence[Json],
     *,
     fence: Fence | None = None,
-) -> int:
+) -> Written:
     """Add segments to a turn. ``bodies`` are shown as they are; each has a ``type``. Raises as :func:`write`."""
     return await write(conn, session_id, [SegmentAdded(turn_id, body) for body in bodies], fence=fence)
 
 
-async def state_event(conn: AsyncConnection, session_id: uuid.UUID, state: State, *, fence: Fence | None = None) -> int:
+async def state_event(
+    conn: AsyncConnection, session_id: uuid.UUID, state: State, *, fence: Fence | None = None
+) -> Written:
     """Give the session ``state``, with ``idle_from`` and ``busy_from`` to match. Raises as :func:`write`."""
     return await write(conn, session_id, [StateChanged(state)], fence=fence)
 
@@ -92,6 +106,6 @@ async def response_event(
     status: TurnStatus,
     *,
     fence: Fence | None = None,
-) -> int:
+) -> Written:
     """Give a turn ``status``. Raises as :func:`write`."""
     return await write(conn, session_id, [ResponseChanged(turn_id, status)], fence=fence)

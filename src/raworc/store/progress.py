@@ -7,6 +7,7 @@ session's row lock orders all writers, and only then adds rows: whoever reads nu
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Text, bindparam, text
@@ -55,7 +56,14 @@ class StateChanged:
     state: State
 
 
-Entry = SegmentAdded | ResponseChanged | StateChanged
+@dataclass(frozen=True)
+class StateShown:
+    """Clients are told ``state``; the session's own stays (a hold began or ended)."""
+
+    state: State
+
+
+Entry = SegmentAdded | ResponseChanged | StateChanged | StateShown
 
 
 @dataclass(frozen=True)
@@ -68,10 +76,11 @@ class Fence:
 
 @dataclass(frozen=True)
 class Written:
-    """The session's last event number, and how many of the turns that were named took the change."""
+    """The session's last event number, how many of the turns that were named took the change, and when."""
 
     event_seq: int
     turns: int
+    at: datetime
 
 
 async def write(
@@ -103,7 +112,7 @@ async def write(
             },
         )
     ).one_or_none()
-    return None if row is None else Written(row.event_seq, row.turns)
+    return None if row is None else Written(row.event_seq, row.turns, row.at)
 
 
 def _encoded(entry: Entry) -> Json:
@@ -113,7 +122,7 @@ def _encoded(entry: Entry) -> Json:
         case ResponseChanged():
             body = {"status": entry.status, "error": entry.error, "reason": entry.cancel_reason}
             return {"kind": "response", "turn": entry.turn_id, "body": body}
-        case StateChanged():
+        case StateChanged() | StateShown():
             return {"kind": "state", "body": {"state": entry.state}}
 
 
@@ -206,6 +215,7 @@ told AS (
 )
 SELECT numbered.base + :count AS event_seq,
        (SELECT count(*) FROM touched) AS turns,
+       numbered.at,
        CASE WHEN :count > 0 THEN pg_notify('raworc_events',
            json_build_object('session', :session_id, 'event', numbered.base + :count)::text) END AS servers,
        CASE WHEN :worker_id IS NULL THEN pg_notify('raworc_work', CAST(:session_id AS text)) END AS operators

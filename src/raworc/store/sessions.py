@@ -2,12 +2,13 @@
 
 import uuid
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import BigInteger, Text, bindparam, func, text
 from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from raworc.domain.lifecycle import State
 from raworc.store.schema import sessions
 
 
@@ -49,7 +50,8 @@ async def schedule_sleep(
 
 async def begin_hold(conn: AsyncConnection, session_id: uuid.UUID) -> None:
     """Show it as busy from now on."""
-    await _set(conn, session_id, busy_hold_from=func.clock_timestamp())
+    beginning = {"busy_hold_from": func.clock_timestamp()}
+    await conn.execute(sessions.update().where(sessions.c.id == session_id).values(beginning))
 
 
 async def end_hold(conn: AsyncConnection, session_id: uuid.UUID) -> None:
@@ -57,18 +59,14 @@ async def end_hold(conn: AsyncConnection, session_id: uuid.UUID) -> None:
     await conn.execute(_END_HOLD, {"session_id": session_id})
 
 
-async def want(conn: AsyncConnection, session_id: uuid.UUID, desired: str) -> None:
-    """Ask operators for a state; timers, schedule and hold of the state before end with it."""
-    await _set(conn, session_id, desired=desired, sleep_at=None, sleep_note=None, sleep_by=None, busy_hold_from=None)
+async def want(conn: AsyncConnection, session_id: uuid.UUID, desired: State) -> None:
+    """Ask operators for a state. Schedule and hold of the state before end with it, and so does its run."""
+    await conn.execute(_WANT, {"session_id": session_id, "desired": desired})
 
 
 async def tell_operators(conn: AsyncConnection, session_id: uuid.UUID) -> None:
     """Say that there is something to look at."""
     await conn.execute(_TELL, {"session_id": session_id})
-
-
-async def _set(conn: AsyncConnection, session_id: uuid.UUID, **values: Any) -> None:  # noqa: ANN401  column values
-    await conn.execute(sessions.update().where(sessions.c.id == session_id).values(**values))
 
 
 _SCHEDULE: Final = text(
@@ -89,6 +87,16 @@ UPDATE sessions SET busy_hold_from = NULL, idle_from = CASE WHEN state = 'idle' 
 WHERE id = :session_id
 """
 ).bindparams(bindparam("session_id", type_=UUID))
+
+_WANT: Final = text(
+    """
+WITH ended AS (
+    UPDATE runs SET ended_at = clock_timestamp() WHERE session_id = :session_id AND ended_at IS NULL
+)
+UPDATE sessions SET desired = :desired, sleep_at = NULL, sleep_note = NULL, sleep_by = NULL, busy_hold_from = NULL
+WHERE id = :session_id
+"""
+).bindparams(bindparam("session_id", type_=UUID), bindparam("desired", type_=Text))
 
 _TELL: Final = text("SELECT pg_notify('raworc_work', CAST(:session_id AS text))").bindparams(
     bindparam("session_id", type_=UUID)

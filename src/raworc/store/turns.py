@@ -43,9 +43,9 @@ async def open_turns(conn: AsyncConnection, session_id: uuid.UUID) -> list[OpenT
     return [OpenTurn(row.id, row.status, row.agent_id) for row in rows]
 
 
-async def queued_in_space(conn: AsyncConnection, space: str) -> int:
-    """How many turns wait in all sessions of a space."""
-    return await conn.scalar(_QUEUED, {"space": space}) or 0
+async def queued_in_space(conn: AsyncConnection, space: str, *, at_most: int) -> int:
+    """How many turns wait in all sessions of a space; counting stops at ``at_most``."""
+    return await conn.scalar(_QUEUED, {"space": space, "at_most": at_most}) or 0
 
 
 async def find(conn: AsyncConnection, session_id: uuid.UUID, turn_id: uuid.UUID) -> TurnRow | None:
@@ -102,10 +102,12 @@ ORDER BY number
 
 _QUEUED: Final = text(
     """
-SELECT count(*) FROM turns JOIN sessions ON sessions.id = turns.session_id
-WHERE turns.status = 'pending' AND sessions.space = :space
+SELECT count(*) FROM (
+    SELECT FROM turns JOIN sessions ON sessions.id = turns.session_id
+    WHERE turns.status = 'pending' AND sessions.space = :space LIMIT :at_most
+) AS queued
 """
-).bindparams(bindparam("space", type_=Text))
+).bindparams(bindparam("space", type_=Text), bindparam("at_most", type_=BigInteger))
 
 _FIND: Final = text(_SHOWN + "AND t.id = :turn_id").bindparams(_SESSION, _TURN)
 _SEVERAL: Final = text(_SHOWN + "AND t.id = ANY(:turn_ids)").bindparams(

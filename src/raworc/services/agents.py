@@ -1,0 +1,302 @@
+"""Agents: made, found, listed, changed, removed; and who may see which."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar, cast, get_args
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from raworc.domain import agents as domain
+from raworc.domain.access import Verb, may, spaces_for
+from raworc.domain.agents import DEFAULT_SPACE, AgentChange, NewAgent
+from raworc.domain.content import text_input
+from raworc.domain.lifecycle import ShownState
+from raworc.domain.names import is_agent_name
+from raworc.domain.text import storable_text
+from raworc.errors import BadRequest, Conflict, FieldError, Forbidden, NotFound
+from raworc.ids import new_id
+from raworc.services.accounts import Caller
+from raworc.services.changes import Change, cancelled, queued
+from raworc.services.progress import StateChanged
+from raworc.services.queue import QueueLimits, check_room
+from raworc.services.secrets import Secrets, check_secrets
+from raworc.settings import Settings
+from raworc.store import agents as store
+from raworc.store import sessions, spaces, turns
+from raworc.store.agents import AgentRow, Wanted
+from raworc.store.database import Database, Duplicate
+from raworc.store.sessions import NewSession
+
+__all__ = ["AgentChange", "AgentFilter", "AgentRow", "AgentView", "Agents", "NewAgent", "Page", "find", "find_locked"]
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+MAX_PAGE: Final = 100
+_MAX_OFFSET: Final = 2**53
+
+
+@dataclass(frozen=True)
+class AgentView:
+    """An agent as the agents contract shows it. ``instructions`` and ``setup`` are for who may change it."""
+
+    name: str
+    created_by: str
+    state: ShownState
+    description: str | None
+    parent_agent_name: str | None
+    created_at: datetime
+    last_activity_at: datetime | None
+    metadata: Json
+    tags: list[str]
+    is_published: bool
+    published_at: datetime | None
+    published_by: str | None
+    publish_permissions: dict[str, bool]
+    idle_timeout_seconds: int
+    busy_timeout_seconds: int
+    idle_from: datetime | None
+    busy_from: datetime | None
+    context_cutoff_at: datetime | None
+    space: str
+    model: str | None
+    max_tokens: int | None
+    network: str
+    limits: Json
+    instructions: str | None
+    setup: str | None
+
+
+@dataclass(frozen=True)
+class AgentFilter:
+    """Which agents to list. ``q`` is searched in names and descriptions; ``offset`` wins over ``page``."""
+
+    q: str | None = None
+    tags: Sequence[str] = ()
+    state: str | None = None
+    limit: int = 30
+    page: int = 1
+    offset: int | None = None
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """One page of a list. ``page`` counts from 1; ``pages`` is at least 1."""
+
+    items: list[T]
+    total: int
+    limit: int
+    offset: int
+    page: int
+    pages: int
+
+
+async def find(conn: AsyncConnection, caller: Caller, name: str, verb: Verb) -> AgentRow:
+    """The agent, if the caller may ``verb`` it.
+
+    Raises:
+        NotFound: there is none.
+        Forbidden: it is another's.
+    """
+    return _permitted(await store.find(conn, name) if is_agent_name(name) else None, caller, name, verb)
+
+
+async def find_locked(conn: AsyncConnection, caller: Caller, name: str, verb: Verb) -> AgentRow:
+    """The same, locked with its session until the transaction ends. Raises as :func:`find`."""
+    return _permitted(await store.find_locked(conn, name) if is_agent_name(name) else None, caller, name, verb)
+
+
+def view(row: AgentRow, caller: Caller) -> AgentView:
+    """What the caller is shown of an agent."""
+    private = may_touch(caller, "update", row)
+    busy_from = row.busy_from or row.busy_hold_from or row.queued_from
+    return AgentView(
+        name=row.name,
+        created_by=row.created_by,
+        state=row.shown_state,
+        description=row.description,
+        parent_agent_name=row.parent_agent_name,
+        created_at=row.created_at,
+        last_activity_at=row.last_activity_at,
+        metadata=row.metadata,
+        tags=row.tags,
+        is_published=row.is_published,
+        published_at=row.published_at,
+        published_by=row.published_by,
+        publish_permissions=row.publish_permissions,
+        idle_timeout_seconds=row.idle_timeout_s,
+        busy_timeout_seconds=row.busy_timeout_s,
+        idle_from=row.idle_from if row.shown_state == "idle" else None,
+        busy_from=busy_from if row.shown_state == "busy" else None,
+        context_cutoff_at=row.context_cutoff_at,
+        space=row.space,
+        model=row.model,
+        max_tokens=row.max_tokens,
+        network=row.network,
+        limits=row.limits,
+        instructions=row.instructions if private else None,
+        setup=row.setup if private else None,
+    )
+
+
+def may_touch(caller: Caller, verb: Verb, row: AgentRow) -> bool:
+    """Whether the caller may ``verb`` this agent."""
+    return may(caller.grants, verb, "agents", space=row.space, owner=row.owner_id == caller.account_id)
+
+
+class Agents:
+    """Named agents, each with one home session."""
+
+    def __init__(self, db: Database, secrets: Secrets, settings: Settings) -> None:
+        self._db = db
+        self._secrets = secrets
+        self._limits = QueueLimits.of(settings)
+
+    async def create(self, caller: Caller, new: NewAgent) -> AgentView:
+        """Make an agent: its session starts in ``init``, a ``prompt`` becomes its first turn.
+
+        Raises:
+            BadRequest: a field outside its rules.
+            NotFound: no such space.
+            Forbidden: the caller may not create agents there.
+            Conflict: the name is taken, in any case of its letters.
+            RateLimited: there is a prompt, and the space's queue is full.
+        """
+        columns = domain.checked(new)
+        check_secrets(new.secrets)
+        home = _home(new)
+        change = _beginning(agent_id := new_id(), new.prompt, caller)
+
+        async def work(conn: AsyncConnection) -> AgentView:
+            await _check_space(conn, caller, home.space)
+            if new.prompt is not None:
+                await check_room(conn, self._limits, home.space, ())
+            await sessions.insert(conn, home)
+            await store.insert(conn, {**columns, **_identity(agent_id, home, caller)})
+            await self._secrets.put(conn, agent_id, home.space, new.secrets)
+            await change.write(conn, home.session_id)
+            return view(await find(conn, caller, new.name, "get"), caller)
+
+        try:
+            return await self._db.run(work)
+        except Duplicate:
+            raise Conflict(f"Agent '{new.name}' already exists") from None
+
+    async def get(self, caller: Caller, name: str) -> AgentView:
+        """One agent. Raises as :func:`find`."""
+        async with self._db.reading() as conn:
+            return view(await find(conn, caller, name, "get"), caller)
+
+    async def page(self, caller: Caller, wanted: AgentFilter) -> Page[AgentView]:
+        """Agents that the caller may see, newest first.
+
+        Raises:
+            BadRequest: an unknown state.
+        """
+        limit = min(max(wanted.limit, 1), MAX_PAGE)
+        number = max(wanted.page, 1)
+        offset = (number - 1) * limit if wanted.offset is None else max(wanted.offset, 0)
+        if wanted.offset is not None:
+            number = offset // limit + 1
+        conditions = _wanted(caller, wanted)
+        async with self._db.reading() as conn:
+            rows, total = await store.page(conn, conditions, limit=limit, offset=min(offset, _MAX_OFFSET))
+        pages = max(1, -(-total // limit))
+        return Page([view(row, caller) for row in rows], total, limit, offset, number, pages)
+
+    async def update(self, caller: Caller, name: str, change: AgentChange) -> AgentView:
+        """Change what is given.
+
+        Raises:
+            NotFound, Forbidden: see :func:`find`.
+            BadRequest: nothing is given, or a field is outside its rules.
+        """
+        idle_s = domain.check_timeout(change.idle_timeout_seconds, "idle_timeout_seconds")
+        busy_s = domain.check_timeout(change.busy_timeout_seconds, "busy_timeout_seconds")
+
+        async def work(conn: AsyncConnection) -> AgentView:
+            row = await find_locked(conn, caller, name, "update")
+            await store.update(conn, row.id, domain.changed(change, row.limits))
+            await sessions.set_timeouts(conn, row.session_id, idle_timeout_s=idle_s, busy_timeout_s=busy_s)
+            return view(await find(conn, caller, name, "get"), caller)
+
+        return await self._db.run(work)
+
+    async def delete(self, caller: Caller, name: str) -> None:
+        """Remove an agent for good, whatever it is doing; its name is free at once.
+
+        Open turns are cancelled; an operator removes sandbox, workspace and session. Raises as :func:`find`.
+        """
+
+        async def work(conn: AsyncConnection) -> None:
+            row = await find_locked(conn, caller, name, "delete")
+            ending = cancelled(await turns.open_turns(conn, row.session_id), "delete")
+            await (ending + Change((StateChanged("terminated"),))).write(conn, row.session_id)
+            await sessions.want(conn, row.session_id, "terminated")
+            await store.delete(conn, row.id)
+
+        await self._db.run(work)
+
+
+def _permitted(row: AgentRow | None, caller: Caller, name: str, verb: Verb) -> AgentRow:
+    if row is None:
+        raise NotFound(f"Agent '{storable_text(name[:80])}' not found")
+    if not may_touch(caller, verb, row):
+        raise Forbidden(f"Agent '{row.name}' belongs to another account: ask its owner or an administrator")
+    return row
+
+
+async def _check_space(conn: AsyncConnection, caller: Caller, space: str) -> None:
+    # What is granted on one's own things reaches no further than the common space: a space may hold secrets.
+    allowed = may(caller.grants, "create", "agents", space=space, owner=space == DEFAULT_SPACE)
+    if space == DEFAULT_SPACE and allowed:
+        return
+    seen = allowed or may(caller.grants, "read", "spaces", space=space)
+    if not seen or not await spaces.exists(conn, space):
+        raise NotFound(f"Space '{space}' not found")
+    if not allowed:
+        raise Forbidden(f"Account '{caller.name}' may not create agents in space '{space}'")
+
+
+def _home(new: NewAgent) -> NewSession:
+    idle_s = domain.check_timeout(new.idle_timeout_seconds, "idle_timeout_seconds")
+    busy_s = domain.check_timeout(new.busy_timeout_seconds, "busy_timeout_seconds")
+    return NewSession(
+        session_id=new_id(),
+        space=DEFAULT_SPACE if new.space is None else storable_text(new.space),
+        kind="home",
+        idle_timeout_s=idle_s or domain.IDLE_TIMEOUT_S,
+        busy_timeout_s=busy_s or domain.BUSY_TIMEOUT_S,
+    )
+
+
+def _identity(agent_id: uuid.UUID, home: NewSession, caller: Caller) -> Json:
+    return {
+        "id": agent_id,
+        "kind": "named",
+        "space": home.space,
+        "session_id": home.session_id,
+        "owner_id": caller.account_id,
+        "created_by": caller.name,
+    }
+
+
+def _beginning(agent_id: uuid.UUID, prompt: str | None, caller: Caller) -> Change:
+    born = Change((StateChanged("init"),))
+    return born if prompt is None else born + queued(new_id(), agent_id, text_input(storable_text(prompt)), caller.name)
+
+
+def _wanted(caller: Caller, wanted: AgentFilter) -> Wanted:
+    if wanted.state is not None and wanted.state not in get_args(ShownState):
+        reason = f"must be one of {', '.join(get_args(ShownState))}"
+        raise BadRequest(f"'state' {reason}", details=(FieldError("state", reason),))
+    tags = [storable_text(tag.strip().lower()) for tag in wanted.tags]
+    return Wanted(
+        owner_id=caller.account_id,
+        spaces=spaces_for(caller.grants, "list", "agents"),
+        text=storable_text((wanted.q or "").strip()) or None,
+        tags=[tag for tag in tags if tag],
+        state=cast("ShownState | None", wanted.state),
+    )

@@ -1,0 +1,80 @@
+"""What happens to a session and its turns together: built here, written in one go by ``services/progress.py``."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from raworc.clock import now, rfc3339
+from raworc.domain.turns import note
+from raworc.ids import new_id
+from raworc.services import progress
+from raworc.services.progress import Entry, NewTurn, ResponseChanged, SegmentAdded, StateChanged, Written
+from raworc.store.turns import OpenTurn
+
+Json = dict[str, Any]
+CancelReason = Literal["user_cancel", "interrupt", "sleep", "delete"]
+WakeReason = Literal["user_wake", "implicit_wake"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Entries in order, and the turns they begin. Changes add up."""
+
+    entries: tuple[Entry, ...] = ()
+    new_turns: tuple[NewTurn, ...] = ()
+
+    def __add__(self, other: "Change") -> "Change":
+        return Change(self.entries + other.entries, self.new_turns + other.new_turns)
+
+    async def write(self, conn: AsyncConnection, session_id: uuid.UUID) -> Written:
+        """Write it as a server does. The session must be locked and the change built on what was read then."""
+        return await progress.write(conn, session_id, self.entries, new_turns=self.new_turns)
+
+
+def queued(turn_id: uuid.UUID, agent_id: uuid.UUID, given: Json, by: str) -> Change:
+    """A turn joins the queue."""
+    turn = NewTurn(turn_id, agent_id, "input", "pending", given, by)
+    return Change((ResponseChanged(turn_id, "pending"),), (turn,))
+
+
+def woken(agent_id: uuid.UUID, by: str, reason: WakeReason) -> Change:
+    """A session leaves its sleep."""
+    told = {"type": "woke", "reason": reason, "note": None, "by": by, "at": rfc3339(now())}
+    return _marker(agent_id, told, by) + Change((StateChanged("init"),))
+
+
+def slept(agent_id: uuid.UUID, turns: Sequence[OpenTurn], by: str, remark: str | None) -> Change:
+    """A session falls asleep by a person's wish; its open ``turns`` do not survive that."""
+    told = {"type": "slept", "reason": "user", "note": remark, "by": by, "at": rfc3339(now())}
+    return cancelled(turns, "sleep") + _marker(agent_id, told, by) + Change((StateChanged("slept"),))
+
+
+def cancelled(turns: Sequence[OpenTurn], reason: CancelReason) -> Change:
+    """Open turns end; those that never ran say so."""
+    entries: list[Entry] = []
+    for turn in turns:
+        if turn.status == "pending" and reason in _NEVER_RUN:
+            entries.append(SegmentAdded(turn.id, note("warning", _NEVER_RUN[reason])))
+        told = {"type": "cancelled", "reason": reason, "at": rfc3339(now())}
+        entries += [SegmentAdded(turn.id, told), ResponseChanged(turn.id, "cancelled", cancel_reason=reason)]
+    return Change(tuple(entries))
+
+
+def appended(turn_id: uuid.UUID, segments: Sequence[Json]) -> Change:
+    """An outside writer adds segments."""
+    return Change(tuple(SegmentAdded(turn_id, segment) for segment in segments))
+
+
+def _marker(agent_id: uuid.UUID, told: Json, by: str) -> Change:
+    marker = NewTurn(new_id(), agent_id, "marker", "completed", {"content": []}, by)
+    entries = (SegmentAdded(marker.turn_id, told), ResponseChanged(marker.turn_id, "completed"))
+    return Change(entries, (marker,))
+
+
+_NEVER_RUN: Final = {
+    "sleep": "The agent went to sleep before this turn was run",
+    "delete": "The agent was deleted before this turn was run",
+}

@@ -1,0 +1,239 @@
+"""Turns as the agents contract knows them: responses, started, awaited, read, and changed from outside."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+from typing import Any, Final, Literal, TypeVar, cast, get_args
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from raworc.domain.content import check_input, check_output, input_content, merged_output, output_content
+from raworc.domain.lifecycle import ASLEEP, SETTLED, TurnStatus
+from raworc.domain.text import storable
+from raworc.errors import BadRequest, Conflict, DatabaseUnavailable, FieldError, GatewayTimeout, NotFound
+from raworc.ids import new_id
+from raworc.services import agents
+from raworc.services.accounts import Caller
+from raworc.services.agents import AgentRow
+from raworc.services.changes import Change, appended, cancelled, queued, woken
+from raworc.services.progress import ResponseChanged
+from raworc.services.queue import QueueLimits, check_room
+from raworc.services.sessions import stopped
+from raworc.settings import Settings
+from raworc.store import sessions
+from raworc.store import turns as store
+from raworc.store.database import Database
+from raworc.store.notify import EventNotice, Listener, Subscription
+from raworc.store.turns import OpenTurn, TurnRow
+
+T = TypeVar("T")
+Json = dict[str, Any]
+WhenBusy = Literal["queue", "reject", "interrupt"]
+
+MAX_PAGE: Final = 1000
+_LOOK_AGAIN_S: Final = 5.0
+_MAX_OFFSET: Final = 2**53
+
+
+@dataclass(frozen=True)
+class TurnView:
+    """A response as the agents contract shows it."""
+
+    id: uuid.UUID
+    agent_name: str
+    status: TurnStatus
+    input_content: list[Json]
+    output_content: list[Json]
+    segments: list[Json]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class TurnChange:
+    """An outside writer's wish. None keeps; ``output`` is ``{text?, items?, ...}``."""
+
+    status: str | None = None
+    input: Json | None = None
+    output: Json | None = None
+
+
+def view(row: TurnRow, agent_name: str) -> TurnView:
+    """What is shown of a turn."""
+    return TurnView(
+        id=row.id,
+        agent_name=agent_name,
+        status=row.status,
+        input_content=input_content(row.input),
+        output_content=output_content(row.output, row.segments),
+        segments=row.segments,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+class Turns:
+    """Responses of named agents. Every method raises as ``agents.find``."""
+
+    def __init__(self, db: Database, listener: Listener, settings: Settings) -> None:
+        self._db = db
+        self._listener = listener
+        self._limits = QueueLimits.of(settings)
+
+    async def start(self, caller: Caller, name: str, given: object, *, when_busy: WhenBusy = "queue") -> TurnView:
+        """Queue an input; a sleeping agent wakes for it.
+
+        ``interrupt`` cancels what is processing first; what waits already stays before the new one.
+
+        Raises:
+            BadRequest: ``given`` is no input.
+            Conflict: busy, and ``when_busy`` is ``reject``.
+            RateLimited: the agent's or the space's queue is full.
+        """
+        content = check_input(storable(given))
+        turn_id = new_id()
+
+        async def work(conn: AsyncConnection) -> TurnView:
+            row = await agents.find_locked(conn, caller, name, "update")
+            open_turns = await store.open_turns(conn, row.session_id)
+            change = _making_room(row, open_turns, when_busy) + queued(turn_id, row.id, content, caller.name)
+            await check_room(conn, self._limits, row.space, open_turns)
+            if row.state in ASLEEP:
+                change = woken(row.id, caller.name, "implicit_wake") + change
+                await sessions.want(conn, row.session_id, "idle")
+            at = (await change.write(conn, row.session_id)).at
+            return TurnView(turn_id, row.name, "pending", input_content(content), [], [], at, at)
+
+        return await self._db.run(work)
+
+    async def wait(self, caller: Caller, name: str, turn_id: uuid.UUID, timeout_s: float) -> TurnView:
+        """The turn, once it is settled. Holds no database connection meanwhile.
+
+        Raises:
+            NotFound: no such turn, or it went with its agent.
+            GatewayTimeout: not settled in time; the work goes on.
+        """
+        deadline = monotonic() + timeout_s
+        row = await self._find(caller, name)
+        async with self._listener.subscribe(row.session_id) as notices:
+            while not await self._is_settled(row.session_id, turn_id):
+                if not await _more(notices, deadline):
+                    raise GatewayTimeout("Timed out waiting for response to complete")
+        async with self._db.reading() as conn:
+            return view(_found(await store.find(conn, row.session_id, turn_id), turn_id), row.name)
+
+    async def page(self, caller: Caller, name: str, limit: int, offset: int) -> list[TurnView]:
+        """Turns, oldest first. ``limit`` is clamped to 0..1000."""
+        bounded = min(max(limit, 0), MAX_PAGE)
+        async with self._db.reading() as conn:
+            row = await agents.find(conn, caller, name, "get")
+            start = min(max(offset, 0), _MAX_OFFSET)
+            rows = await store.page(conn, row.session_id, limit=bounded, offset=start) if bounded else []
+        return [view(turn, row.name) for turn in rows]
+
+    async def get(self, caller: Caller, name: str, turn_id: uuid.UUID) -> TurnView:
+        """One turn.
+
+        Raises:
+            NotFound: the agent has no such turn.
+        """
+        async with self._db.reading() as conn:
+            row = await agents.find(conn, caller, name, "get")
+            return view(_found(await store.find(conn, row.session_id, turn_id), turn_id), row.name)
+
+    async def count(self, caller: Caller, name: str) -> int:
+        """How many turns there are, markers included."""
+        async with self._db.reading() as conn:
+            row = await agents.find(conn, caller, name, "get")
+            return await store.count(conn, row.session_id)
+
+    async def change(self, caller: Caller, name: str, turn_id: uuid.UUID, wish: TurnChange) -> TurnView:
+        """Write to a turn from outside: append items at any time, settle it, or replace a waiting input.
+
+        Raises:
+            NotFound: the agent has no such turn.
+            BadRequest: nothing given, a malformed part, or status ``cancelled``.
+            Conflict: a status for a settled turn, one backwards, or an input that is not waiting any more.
+        """
+        status, given = _checked(wish)
+        merged, items = (None, []) if wish.output is None else check_output(storable(wish.output))
+
+        async def work(conn: AsyncConnection) -> TurnView:
+            row = await agents.find_locked(conn, caller, name, "update")
+            turn = _found(await store.find(conn, row.session_id, turn_id), turn_id)
+            if status is not None and turn.status in SETTLED:
+                raise Conflict(f"Response '{turn_id}' is {turn.status} already: its status cannot change")
+            if given is not None and turn.status != "pending":
+                raise Conflict(f"The input of response '{turn_id}' cannot change: it is {turn.status}")
+            if given is not None or merged is not None:
+                new_output = None if merged is None else merged_output(turn.output, merged)
+                await store.set_content(conn, turn_id, given=given, output=new_output)
+            await _written(row, turn, status, items).write(conn, row.session_id)
+            return view(_found(await store.find(conn, row.session_id, turn_id), turn_id), row.name)
+
+        return await self._db.run(work)
+
+    async def _find(self, caller: Caller, name: str) -> AgentRow:
+        async with self._db.reading() as conn:
+            return await agents.find(conn, caller, name, "get")
+
+    async def _is_settled(self, session_id: uuid.UUID, turn_id: uuid.UUID) -> bool:
+        try:
+            async with self._db.reading() as conn:
+                return _found(await store.status(conn, session_id, turn_id), turn_id) in SETTLED
+        except DatabaseUnavailable:
+            return False  # the turn is stored, so its client may as well wait for the database too
+
+
+async def _more(notices: Subscription, deadline: float) -> bool:
+    """Wait until the session may have moved on; False when the time is up."""
+    while (left_s := deadline - monotonic()) > 0:
+        notice = await notices.get(min(left_s, _LOOK_AGAIN_S))
+        notices.overflowed = False
+        if notice is None or isinstance(notice, EventNotice):
+            return True
+    return False
+
+
+def _found(thing: T | None, turn_id: uuid.UUID) -> T:
+    if thing is None:
+        raise NotFound(f"Response '{turn_id}' not found")
+    return thing
+
+
+def _making_room(row: AgentRow, open_turns: list[OpenTurn], when_busy: WhenBusy) -> Change:
+    match when_busy:
+        case "queue":
+            return Change()
+        case "reject":
+            if open_turns or row.state == "busy" or row.busy_hold_from is not None:
+                raise Conflict(f"Agent '{row.name}' is busy: wait until it is idle, or let the input queue")
+            return Change()
+        case "interrupt":
+            running = [turn for turn in open_turns if turn.status == "processing"]
+            return stopped(row, running, cancelled(running, "interrupt"))
+
+
+def _checked(wish: TurnChange) -> tuple[TurnStatus | None, Json | None]:
+    if wish == TurnChange():
+        raise BadRequest("Nothing to change: give 'status', 'input' or 'output'")
+    if wish.status == "cancelled":
+        raise _refused("status", "cannot be set to 'cancelled': cancel the agent's response instead")
+    if wish.status is not None and wish.status not in get_args(TurnStatus):
+        raise _refused("status", "must be one of pending, processing, completed, failed")
+    given = None if wish.input is None else check_input(storable(wish.input))
+    return cast("TurnStatus | None", wish.status), given
+
+
+def _written(row: AgentRow, turn: TurnRow, status: TurnStatus | None, items: list[Json]) -> Change:
+    change = appended(turn.id, items)
+    if status is None or status == turn.status:
+        return change if turn.status in SETTLED else change + Change((ResponseChanged(turn.id, turn.status),))
+    if status not in SETTLED:
+        raise Conflict(f"Response '{turn.id}' is {turn.status}: it cannot be made {status} from outside")
+    return stopped(row, [OpenTurn(turn.id, turn.status, row.id)], change + Change((ResponseChanged(turn.id, status),)))
+
+
+def _refused(field: str, reason: str) -> BadRequest:
+    return BadRequest(f"'{field}' {reason}", details=(FieldError(field, reason),))
