@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from raworc.domain.redaction import without_credentials
 from raworc.gateway.callers import Booking, Callers, Refused, claimed_train
 from raworc.gateway.exchange import ClientGone, Exchange, Receive, Scope, Send
 from raworc.gateway.forward import CLIENT_DISCONNECTED, Relay
@@ -19,7 +20,6 @@ from raworc.wire.frames import CallStart
 
 _ROUTES: Final = {"/v1/messages": "POST", "/v1/messages/count_tokens": "POST", "/v1/models": "GET"}
 _ONE_MODEL: Final = "/v1/models/"
-_NEVER_STORED: Final = frozenset({b"authorization", b"x-api-key", b"cookie", b"proxy-authorization"})
 _SOON: Final = [(b"retry-after", b"5")]
 _OWN_ID: Final = b"x-raworc-request-id"
 
@@ -83,6 +83,7 @@ class GatewayApp:
     def _begin(self, exchange: Exchange, booking: Booking | None, upstream: str | None, body: bytes) -> Entry:
         query: bytes = exchange.scope["query_string"]
         start = CallStart(
+            id=exchange.request_id,
             method=exchange.method,
             path=exchange.path,
             query=query.decode("latin-1"),
@@ -93,9 +94,9 @@ class GatewayApp:
             caller_id=booking.account_id if booking else None,
             session_id=booking.session_id if booking else None,
             turn_id=booking.turn_id if booking else None,
-            headers=[header for header in exchange.header_list if header[0] not in _NEVER_STORED],
+            headers=without_credentials(exchange.header_list),
         )
-        return self._spool.begin(exchange.request_id, exchange.at_us, start, body)
+        return self._spool.begin(exchange.at_us, start, body)
 
     async def _refuse(self, exchange: Exchange, booking: Booking | None, refusal: Refused) -> None:
         with suppress(SpoolFull):

@@ -104,7 +104,7 @@ class Exchange:
             *refusal.headers,
         ]
         if self.entry is not None:
-            self.entry.head(AnswerHead(refusal.status, headers), self.now_us())
+            self.entry.head(AnswerHead(refusal.status, headers, own=True), self.now_us())
             self.entry.chunk(body, self.now_us())
         await self.start(refusal.status, [*headers, *identity(self.request_id)])
         await self.piece(body, last=True)

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from raworc.domain.redaction import without_credentials
 from raworc.gateway.callers import Refused
 from raworc.gateway.exchange import Exchange, HangUp, identity
 from raworc.gateway.spool import Entry
@@ -77,7 +78,7 @@ class Relay:
         exchange, entry = self._exchange, self._entry
         headers = _passed_back(answer.headers)
         self._streams_events = _is_plain_event_stream(headers)
-        entry.head(AnswerHead(answer.status, [h for h in headers if h[0] != b"set-cookie"]), exchange.now_us())
+        entry.head(AnswerHead(answer.status, without_credentials(headers)), exchange.now_us())
         headers = _named(headers, exchange)
         if not answer.ready:
             entry.flush()

@@ -16,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from raworc.ids import new_id
 from raworc.wire.frames import AnswerHead, CallEnd, CallStart, Kind, file_name, pack, pack_start, pack_struct
 
 SYNC_EVERY_S: Final = 0.05
@@ -68,7 +69,7 @@ class Spool:
             os.close(fd)
         self._retired, self._fd = [], -1
 
-    def begin(self, request_id: uuid.UUID, at_us: int, start: CallStart, body: bytes) -> "Entry":
+    def begin(self, at_us: int, start: CallStart, body: bytes) -> "Entry":
         """Write a call's start record.
 
         Raises:
@@ -78,9 +79,10 @@ class Spool:
             self._look()
         if self._full:
             raise SpoolFull("The record of model calls has no room left")
-        if not self._append(pack(Kind.START, request_id, at_us, *pack_start(start, body))):
+        key = new_id().bytes  # not the request's id, which an operator may use again for a second try
+        if not self._append(pack(Kind.START, key, at_us, *pack_start(start, body))):
             raise SpoolFull("The record of model calls cannot be written")
-        return Entry(self, request_id)
+        return Entry(self, key)
 
     def append(self, pieces: Sequence[bytes]) -> None:
         """Add frames of a call that has begun. A full disk must not break it: what cannot be kept is counted."""
@@ -150,15 +152,15 @@ class Spool:
 class Entry:
     """The record of one call, from its start to its end."""
 
-    def __init__(self, spool: Spool, request_id: uuid.UUID) -> None:
+    def __init__(self, spool: Spool, key: bytes) -> None:
         self._spool = spool
-        self._id = request_id
+        self._key = key
         self._head: list[bytes] = []
         self.ended = False
 
     def head(self, head: AnswerHead, at_us: int) -> None:
         """The answer's head. It is written with what follows it; ``flush`` when that may take a while."""
-        self._head = pack(Kind.HEAD, self._id, at_us, pack_struct(head))
+        self._head = pack(Kind.HEAD, self._key, at_us, pack_struct(head))
 
     def flush(self) -> None:
         """Write the head by itself."""
@@ -168,14 +170,14 @@ class Entry:
 
     def chunk(self, data: bytes, at_us: int) -> None:
         """A piece of the answer, before it is sent on."""
-        self._spool.append([*self._head, *pack(Kind.CHUNK, self._id, at_us, data)])
+        self._spool.append([*self._head, *pack(Kind.CHUNK, self._key, at_us, data)])
         self._head = []
 
     def end(self, end: CallEnd, at_us: int) -> None:
         """The call is over. Only the first end counts."""
         if not self.ended:
             self.ended = True
-            self._spool.append([*self._head, *pack(Kind.END, self._id, at_us, pack_struct(end))])
+            self._spool.append([*self._head, *pack(Kind.END, self._key, at_us, pack_struct(end))])
 
     async def synced(self) -> None:
         """See ``Spool.synced``."""

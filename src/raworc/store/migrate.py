@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from raworc.errors import DatabaseUnavailable, Unavailable
 from raworc.store.database import CONNECT_TIMEOUT_S
-from raworc.store.schema import metadata
+from raworc.store.records import metadata
 
 MIN_SERVER_MAJOR: Final = 16
 _LOCK: Final = 7_236_901  # any number that is ours alone

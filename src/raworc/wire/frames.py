@@ -1,8 +1,9 @@
 """The spool's format: framed records of model calls, appended by the gateway, read by the recorder. No I/O.
 
-A frame is ``magic, length, crc32`` and then ``kind, request id, time, data``; the checksum covers all that
-follows it. A call is one ``START``, its ``HEAD`` and ``CHUNK`` frames, and one ``END``; frames of many calls
-alternate in one file. A file that was cut anywhere is whole up to its first frame that does not check.
+A frame is ``magic, length, crc32`` and then ``kind, key, time, data``; the checksum covers all that follows it,
+the key tells the frames of one call from those of others. A call is one ``START``, its ``HEAD`` and ``CHUNK``
+frames, and one ``END``; frames of many calls alternate in one file. A file that was cut anywhere is whole up to
+its first frame that does not check.
 
 Files of one server process are numbered: ``<worker id>.<number>.spool``; a call may run over into the next ones.
 """
@@ -10,7 +11,6 @@ Files of one server process are numbered: ``<worker id>.<number>.spool``; a call
 import struct
 import uuid
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, TypeVar
@@ -40,6 +40,7 @@ class Kind(IntEnum):
 class CallStart(msgspec.Struct, omit_defaults=True):
     """Who calls, for which work, and what. Headers come without credentials."""
 
+    id: uuid.UUID  # the request's
     method: str
     path: str
     caller: str  # login, turn, sandbox, passthrough, none
@@ -54,10 +55,11 @@ class CallStart(msgspec.Struct, omit_defaults=True):
 
 
 class AnswerHead(msgspec.Struct, omit_defaults=True):
-    """The status that the client got, and the headers."""
+    """The status that the client got, and the headers. ``own`` when it is not the provider's answer but ours."""
 
     status: int
     headers: list[tuple[bytes, bytes]] = []
+    own: bool = False
 
 
 class CallEnd(msgspec.Struct, omit_defaults=True):
@@ -77,7 +79,7 @@ class Frame:
     """
 
     kind: Kind
-    request_id: uuid.UUID
+    key: bytes
     at_us: int
     data: bytes
     size: int
@@ -90,9 +92,9 @@ class BadFrame(Exception):
 _PACK = msgspec.msgpack.Encoder()
 
 
-def pack(kind: Kind, request_id: uuid.UUID, at_us: int, *data: bytes) -> list[bytes]:
-    """One frame as pieces for a gathering write; ``data`` is not copied."""
-    inner = _INNER.pack(kind, request_id.bytes, at_us)
+def pack(kind: Kind, key: bytes, at_us: int, *data: bytes) -> list[bytes]:
+    """One frame as pieces for a gathering write; ``data`` is not copied. ``key`` has 16 bytes."""
+    inner = _INNER.pack(kind, key, at_us)
     checksum, length = zlib.crc32(inner), len(inner)
     for piece in data:
         checksum = zlib.crc32(piece, checksum)
@@ -131,31 +133,38 @@ def unpack_struct(data: bytes, kind: type[T]) -> T:
         raise BadFrame(str(error)) from None
 
 
-def read_frame(buffer: Sequence[int] | bytes | bytearray | memoryview, offset: int) -> Frame | None:
+def frame_length(buffer: bytes, offset: int) -> int | None:
+    """The whole length of the frame that begins at ``offset``, None when too few bytes are there to tell.
+
+    Raises:
+        BadFrame: no frame begins there.
+    """
+    if len(buffer) - offset < _ENVELOPE.size:
+        return None
+    magic, length, _ = _ENVELOPE.unpack_from(buffer, offset)
+    if magic != _MAGIC or not _INNER.size <= length <= MAX_DATA_BYTES + _INNER.size:
+        raise BadFrame("Not a frame")
+    return _ENVELOPE.size + length
+
+
+def read_frame(buffer: bytes, offset: int = 0) -> Frame | None:
     """The frame at ``offset``, or None when the buffer ends before it does.
 
     Raises:
         BadFrame: these bytes will never be one.
     """
-    view = memoryview(buffer)  # pyright: ignore[reportArgumentType]
-    if len(view) - offset < _ENVELOPE.size:
+    size = frame_length(buffer, offset)
+    if size is None or len(buffer) - offset < size:
         return None
-    magic, length, checksum = _ENVELOPE.unpack_from(view, offset)
-    if magic != _MAGIC or not _INNER.size <= length <= MAX_DATA_BYTES + _INNER.size:
-        raise BadFrame("Not a frame")
-    begin = offset + _ENVELOPE.size
-    if len(view) - begin < length:
-        return None
-    payload = view[begin : begin + length]
-    if zlib.crc32(payload) != checksum:
+    payload = memoryview(buffer)[offset + _ENVELOPE.size : offset + size]
+    if zlib.crc32(payload) != _ENVELOPE.unpack_from(buffer, offset)[2]:
         raise BadFrame("The checksum does not hold")
-    kind, request_id, at_us = _INNER.unpack_from(payload)
+    kind, key, at_us = _INNER.unpack_from(payload)
     try:
         known = Kind(kind)
     except ValueError:
         raise BadFrame(f"Unknown kind {kind}") from None
-    data = bytes(payload[_INNER.size :])
-    return Frame(known, uuid.UUID(bytes=request_id), at_us, data, _ENVELOPE.size + length)
+    return Frame(known, key, at_us, bytes(payload[_INNER.size :]), size)
 
 
 def file_name(worker_id: uuid.UUID, number: int) -> str:

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from raworc.store.schema import metadata
+from raworc.store.records import metadata
 
 connection = context.config.attributes["connection"]
 context.configure(

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from raworc.store.schema import metadata
+from raworc.store.records import metadata
 
 revision = "0001"
 down_revision = None

@@ -1,0 +1,210 @@
+"""Reading the spool files of this node, while servers append to them and after they are gone.
+
+Only positions are kept in memory; a call's frames are read again when it is over. A file is whole up to its
+first frame that does not check: what follows is never searched for frames, for recorded bodies may contain any
+bytes. One reader per node; reading blocks for as long as the page cache takes.
+"""
+
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from raworc.recorder.rows import RecordedCall
+from raworc.store.recordings import SpoolPosition
+from raworc.wire.frames import (
+    AnswerHead,
+    BadFrame,
+    CallEnd,
+    Frame,
+    Kind,
+    file_name,
+    frame_length,
+    parse_file_name,
+    read_frame,
+    unpack_start,
+    unpack_struct,
+)
+
+_BLOCK_BYTES: Final = 1024 * 1024
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a frame lies."""
+
+    number: int
+    position: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Calls that are over, and how far the spool is loaded once they are."""
+
+    calls: list[RecordedCall]
+    reached: SpoolPosition
+
+
+class WorkerSpool:
+    """The files of one server process, read in order."""
+
+    def __init__(self, directory: Path, worker_id: uuid.UUID, reached: SpoolPosition | None) -> None:
+        self.worker_id = worker_id
+        self._directory = directory
+        self._number = reached.number if reached else min(self._numbers(), default=1)
+        self._position = reached.position if reached else 0
+        self._files: dict[int, int] = {}
+        self._block, self._block_at = b"", 0
+        self._open: dict[bytes, list[_Place]] = {}  # the places of each call's frames, the first its start
+        self._cut = False  # the rest of the present file is no spool
+        self.pending: Batch | None = None  # read, and not loaded yet
+        self.saved = reached  # the position that the database knows
+        self.finished = False  # a dead server's, read to its end
+
+    def read(self, *, max_bytes: int, max_calls: int, is_dead: Callable[[], bool]) -> Batch | None:
+        """The next calls that are over, or None when nothing has come. Frames of calls it never saw start are old."""
+        before = (self._number, self._position)
+        dead = is_dead()  # asked first: what a live server writes after this is for the next time
+        calls: list[RecordedCall] = []
+        size = 0
+        while size < max_bytes and len(calls) < max_calls:
+            placed = self._next()
+            if placed is None:
+                if not dead or not self._open:
+                    self.finished = dead
+                    break
+                size += self._recall(next(iter(self._open)), calls)
+            else:
+                size += self._take(*placed, calls)
+        if not calls and not self.finished and before == (self._number, self._position):
+            return None
+        return Batch(calls, self._reached())
+
+    def remove_files(self, reached: SpoolPosition) -> None:
+        """Delete what is loaded: files before ``reached``, all of them when the spool is finished."""
+        for number in self._numbers():
+            if number < reached.number or self.finished:
+                descriptor = self._files.pop(number, None)
+                if descriptor is not None:
+                    os.close(descriptor)
+                (self._directory / file_name(self.worker_id, number)).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        self._files.clear()
+
+    def _reached(self) -> SpoolPosition:
+        starts = [(places[0].number, places[0].position) for places in self._open.values()]
+        number, position = min([*starts, (self._number, self._position)])
+        return SpoolPosition(self.worker_id, number, position)
+
+    def _take(self, place: _Place, frame: Frame, calls: list[RecordedCall]) -> int:
+        """Note a frame; with its last one, the call is added and its size returned."""
+        if frame.kind is Kind.START:
+            self._open[frame.key] = [place]
+        elif frame.key in self._open:
+            self._open[frame.key].append(place)
+            if frame.kind is Kind.END:
+                return self._recall(frame.key, calls)
+        return 0
+
+    def _next(self) -> tuple[_Place, Frame] | None:
+        """The next frame, passing on to the next file at the end of one that has a successor."""
+        while True:
+            frame = self._frame()
+            if frame is None:
+                successor = min((number for number in self._numbers() if number > self._number), default=None)
+                self._refill()
+                frame = self._frame()
+                if frame is None and successor is not None:
+                    self._number, self._position, self._cut = successor, 0, False
+                    self._block = b""
+                    continue
+            if frame is None:
+                return None
+            place = _Place(self._number, self._position, frame.size)
+            self._position += frame.size
+            return place, frame
+
+    def _frame(self) -> Frame | None:
+        """The next frame, if all of it lies in the block that was read."""
+        if self._cut:
+            return None
+        try:
+            return read_frame(self._block, self._position - self._block_at) if self._block else None
+        except BadFrame as error:
+            self._cut = True
+            _log.error(
+                "spool_cut", worker=str(self.worker_id), file=self._number, position=self._position, reason=str(error)
+            )
+            return None
+
+    def _refill(self) -> None:
+        """Read on from the present position: a block, or one whole frame when that is longer."""
+        if self._cut:
+            return
+        self._block, self._block_at = self._bytes(self._number, self._position, _BLOCK_BYTES), self._position
+        try:
+            needed = frame_length(self._block, 0) or 0
+        except BadFrame:
+            return  # the next look at it says so
+        if needed > _BLOCK_BYTES:
+            self._block = self._bytes(self._number, self._position, needed)
+
+    def _recall(self, key: bytes, calls: list[RecordedCall]) -> int:
+        """Add a call, read again from the places of its frames; their size."""
+        places = self._open.pop(key)
+        try:
+            calls.append(_call([self._again(place) for place in places]))
+        except BadFrame as error:
+            _log.error("recorded_call_lost", worker=str(self.worker_id), place=str(places[0]), reason=str(error))
+        return sum(place.size for place in places)
+
+    def _again(self, place: _Place) -> Frame:
+        frame = read_frame(self._bytes(place.number, place.position, place.size))
+        if frame is None:
+            raise BadFrame("A frame is gone that was there before")
+        return frame
+
+    def _bytes(self, number: int, position: int, size: int) -> bytes:
+        descriptor = self._files.get(number)
+        if descriptor is None:
+            path = self._directory / file_name(self.worker_id, number)
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return b""
+            self._files[number] = descriptor
+        return os.pread(descriptor, size, position)
+
+    def _numbers(self) -> list[int]:
+        return sorted(number for worker_id, number in spool_files(self._directory) if worker_id == self.worker_id)
+
+
+def _call(frames: list[Frame]) -> RecordedCall:
+    start, body = unpack_start(frames[0].data)
+    call = RecordedCall(frames[0].at_us, start, body, last_us=frames[-1].at_us)
+    for frame in frames[1:]:
+        match frame.kind:
+            case Kind.HEAD:
+                call.head = unpack_struct(frame.data, AnswerHead)
+            case Kind.CHUNK:
+                call.chunks.append((frame.at_us, frame.data))
+            case Kind.END:
+                call.end = unpack_struct(frame.data, CallEnd)
+            case Kind.START:
+                pass
+    return call
+
+
+def spool_files(directory: Path) -> list[tuple[uuid.UUID, int]]:
+    """Whose files lie in the spool's directory, and their numbers."""
+    return [parsed for path in directory.iterdir() if (parsed := parse_file_name(path.name)) is not None]
