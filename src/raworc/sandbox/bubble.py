@@ -1,0 +1,224 @@
+"""One live bubblewrap sandbox, as the operator that opened it holds it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from raworc.sandbox import cgroups
+from raworc.sandbox.commands import CommandLink, RunningCommand
+from raworc.sandbox.disk import DiskWatch, Watched
+from raworc.sandbox.door import Door, DoorPlate
+from raworc.sandbox.driver import (
+    Command,
+    Exit,
+    Output,
+    SandboxDied,
+    SandboxError,
+    SandboxSpec,
+    SandboxStartFailed,
+)
+from raworc.sandbox.lives import Life, Lives
+from raworc.sandbox.recipe import BASE_ENV
+from raworc.sandbox.spawner import Spawned
+
+_READY: Final = b"ready"
+_READY_TIMEOUT_S: Final = 20.0
+_HAND_OVER_TIMEOUT_S: Final = 10.0
+_EMPTY_TIMEOUT_S: Final = 30.0
+_EMPTY_POLL_S: Final = 0.005
+_FILE_SIZE_EXIT: Final = 128 + signal.SIGXFSZ
+_MEBIBYTE: Final = 1_048_576
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a sandbox is connected to outside."""
+
+    workspace: Path
+    gateway: Path
+    door_key: bytes
+    lives: Lives
+
+
+class Bubble:
+    """``Sandbox`` of the driver contract. Made by :meth:`opened`."""
+
+    def __init__(self, spec: SandboxSpec, spawned: Spawned, around: Surroundings) -> None:
+        self._spec = spec
+        self._life = spawned.life
+        self._lives = around.lives
+        self._control = socket.socket(fileno=spawned.control)
+        self._control.settimeout(0)
+        self._pidfd = spawned.pidfd
+        self._errors = spawned.errors
+        self._running: set[RunningCommand] = set()
+        self._died = asyncio.Event()
+        plate = DoorPlate(spec.workspace.session_id, spec.epoch, around.door_key)
+        self._door = Door(socket.socket(fileno=spawned.door), around.gateway, plate)
+        watched = Watched(around.workspace, spec.limits.disk_mb * _MEBIBYTE)
+        self._watch = DiskWatch(watched, is_busy=lambda: bool(self._running), on_full=self._on_full)
+        asyncio.get_running_loop().add_reader(self._pidfd, self._on_death)
+        self._buried = asyncio.create_task(self._bury())
+
+    @classmethod
+    async def opened(cls, spec: SandboxSpec, spawned: Spawned, around: Surroundings) -> "Bubble":
+        """Wait until the guest is ready.
+
+        Raises:
+            SandboxStartFailed: it did not come up; the text is bwrap's or the guest's own.
+        """
+        bubble = cls(spec, spawned, around)
+        try:
+            await bubble._until_ready()
+        except BaseException:
+            await bubble.close()
+            raise
+        return bubble
+
+    @property
+    def sandbox_id(self) -> str:
+        """Unique for ever: names this life of the sandbox."""
+        return self._life.sandbox_id
+
+    @property
+    def life(self) -> Life:
+        """Its processes and control group on this host."""
+        return self._life
+
+    async def run(self, command: Command) -> AsyncGenerator[Output | Exit]:
+        """Run one command; see the contract."""
+        self._check_alive()
+        env = {**self._spec.env, **BASE_ENV, **command.env}
+        running = RunningCommand(command, env, CommandLink(self._hand_over, self._kill))
+        self._running.add(running)
+        self._watch.wake()
+        kills = cgroups.oom_kills(self._life.group)
+        try:
+            async with aclosing(running.events()) as events:
+                async for event in events:
+                    yield self._explained(event, kills) if isinstance(event, Exit) else event
+        finally:
+            self._running.discard(running)
+
+    async def wait_closed(self) -> None:
+        """Return when the sandbox is dead, whoever ended it."""
+        await asyncio.shield(self._buried)
+
+    async def freeze(self) -> None:
+        """Stop the processor, keep the memory."""
+        self._set_frozen(frozen=True)
+
+    async def thaw(self) -> None:
+        """Undo ``freeze``."""
+        self._set_frozen(frozen=False)
+
+    async def close(self) -> None:
+        """Kill everything inside and return when nothing of it is left."""
+        self._kill()
+        await asyncio.shield(self._buried)
+
+    def _check_alive(self) -> None:
+        if self._died.is_set():
+            raise SandboxDied("The sandbox has ended")
+
+    def _explained(self, done: Exit, kills_before: int) -> Exit:
+        """Which limit of the sandbox, if any, made the command fail."""
+        if done.reason != "exited" or done.code == 0:
+            return done
+        if done.code == _FILE_SIZE_EXIT:
+            return replace(done, reason="disk")
+        return replace(done, reason="memory") if cgroups.oom_kills(self._life.group) > kills_before else done
+
+    async def _on_full(self) -> None:
+        """The workspace is over its limit: end what runs, or what was left in the background."""
+        if not self._running:
+            self._kill()
+        for running in self._running:
+            running.end("disk")
+
+    async def _hand_over(self, stream: socket.socket) -> None:
+        """Give the guest the stream of a new command."""
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + _HAND_OVER_TIMEOUT_S
+        while True:
+            self._check_alive()
+            try:
+                socket.send_fds(self._control, [b"run"], [stream.fileno()])
+            except BlockingIOError:
+                if loop.time() > latest:
+                    self._kill()
+                    raise SandboxDied("The sandbox was ended: its guest did not listen") from None
+                await asyncio.sleep(_EMPTY_POLL_S)
+            except OSError as error:
+                raise SandboxDied("The sandbox has ended") from error
+            else:
+                return
+
+    async def _until_ready(self) -> None:
+        try:
+            async with asyncio.timeout(_READY_TIMEOUT_S):
+                said = await asyncio.get_running_loop().sock_recv(self._control, 16)
+        except (OSError, TimeoutError) as error:
+            said = str(error).encode()
+        if said != _READY:
+            raise SandboxStartFailed(f"The sandbox did not start: {self._last_words() or said!r}")
+
+    def _last_words(self) -> str:
+        return os.pread(self._errors, 2000, 0).decode(errors="replace").strip()
+
+    def _set_frozen(self, *, frozen: bool) -> None:
+        self._check_alive()
+        if self._life.group is None or not cgroups.can_freeze(self._life.group):
+            raise SandboxError("This host has no control group that can be frozen: pause is not possible")
+        try:
+            cgroups.freeze(self._life.group, frozen=frozen)
+        except OSError as error:
+            raise SandboxError(f"The sandbox could not be frozen or thawed: {error}") from error
+
+    def _kill(self) -> None:
+        """Harmless when it is dead already."""
+        if self._died.is_set():
+            return
+        if self._life.group is not None:
+            cgroups.kill(self._life.group)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def _on_death(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        self._died.set()
+
+    async def _bury(self) -> None:
+        """When it has died: wait until nothing is left, then remove every trace but the workspace."""
+        await self._died.wait()
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + _EMPTY_TIMEOUT_S
+        while not self._is_gone() and loop.time() < latest:  # noqa: ASYNC110  nothing tells when a group is empty
+            await asyncio.sleep(_EMPTY_POLL_S)
+        await self._watch.stop()
+        await self._door.close()
+        self._lives.forget(self._spec.workspace.session_id, self.sandbox_id)
+        self._control.close()
+        os.close(self._pidfd)
+        os.close(self._errors)
+        log.info("sandbox ended", sandbox_id=self.sandbox_id, session_id=str(self._spec.workspace.session_id))
+
+    def _is_gone(self) -> bool:
+        group = self._life.group
+        if group is None:
+            return self._life.is_empty
+        if not self._life.is_empty:
+            cgroups.kill(group)
+            return False
+        return cgroups.remove(group)

@@ -1,0 +1,170 @@
+"""The default driver: one bubblewrap sandbox per session on this node."""
+
+import asyncio
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from raworc.ids import SessionId
+from raworc.sandbox import cgroups, host, trees
+from raworc.sandbox.bubble import Bubble, Surroundings
+from raworc.sandbox.driver import (
+    Files,
+    PolicyNotSupported,
+    SandboxSpec,
+    SandboxStartFailed,
+    Workspace,
+)
+from raworc.sandbox.files import WorkspaceFiles, session_uid, workspace_path
+from raworc.sandbox.lives import Life, Lives
+from raworc.sandbox.spawner import Spawned, Spawner
+from raworc.sandbox.spawner_process import Order
+from raworc.settings import Settings
+
+_WORKSPACE_MODE: Final = 0o700
+_SESSIONS_MODE: Final = 0o711
+_EMPTY_TIMEOUT_S: Final = 30.0
+_POLL_S: Final = 0.01
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things lie on this node; ``uid_base`` plus a workspace's number is its host user when we are root."""
+
+    run_dir: Path
+    sessions_dir: Path
+    gateway_socket: Path
+    uid_base: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Places":
+        """Where this installation has them."""
+        return cls(settings.run_dir, settings.sessions_dir, settings.gateway_socket, settings.uid_base)
+
+
+class BubblewrapDriver:
+    """``Driver`` of the contract. One per operator, with the operator's spawner."""
+
+    def __init__(self, places: Places, spawner: Spawner, door_key: bytes) -> None:
+        self._places = places
+        self._spawner = spawner
+        self._door_key = door_key
+        self._lives = Lives(places.run_dir / "sandboxes")
+        self._can_isolate = False
+
+    async def open(self, spec: SandboxSpec) -> Bubble:
+        """Bring one up, its door included, and return when it can run commands."""
+        return await self._open(spec, filtered=True)
+
+    async def open_unfiltered(self, spec: SandboxSpec) -> Bubble:
+        """Without the system call filter: only to show that the escape probes notice. Never for an agent."""
+        return await self._open(spec, filtered=False)
+
+    async def list(self) -> list[SessionId]:
+        """Sessions that have a sandbox on this node, dead operators' ones included."""
+        return await asyncio.to_thread(lambda: list(self._lives.sessions()))
+
+    async def reap(self, session_id: SessionId) -> None:
+        """Kill whatever is left of a session's sandbox and return when it is empty."""
+        life = self._lives.find(session_id)
+        if life is None:
+            return
+        await self._emptied(life, kill=True)
+        self._lives.forget(session_id, life.sandbox_id)
+
+    async def copy_workspace(self, source: Workspace, target: Workspace) -> None:
+        """Copy files (never following links) into a workspace that does not exist yet; all or nothing."""
+        before, after = (workspace_path(self._places.sessions_dir, workspace) for workspace in (source, target))
+        await asyncio.to_thread(trees.copy, before, after, session_uid(self._places.uid_base, target))
+
+    async def remove(self, workspace: Workspace) -> None:
+        """Delete a workspace for good; half of a removal that was cut short is finished too."""
+        await asyncio.to_thread(_remove, self._places.sessions_dir, str(workspace.session_id))
+
+    def files(self, workspace: Workspace) -> Files:
+        """The files of a workspace, from any process of the node."""
+        path = workspace_path(self._places.sessions_dir, workspace)
+        return WorkspaceFiles(path, session_uid(self._places.uid_base, workspace))
+
+    async def _open(self, spec: SandboxSpec, *, filtered: bool) -> Bubble:
+        if spec.network != "none":
+            raise PolicyNotSupported("network policy not supported by this driver")
+        await self._require_isolation()
+        workspace = workspace_path(self._places.sessions_dir, spec.workspace)
+        uid = session_uid(self._places.uid_base, spec.workspace)
+        await asyncio.to_thread(_make_workspace, workspace, uid)
+        await self._until_former_is_empty(spec.workspace.session_id)
+        order = Order(
+            session=str(spec.workspace.session_id),
+            sandbox_id=uuid.uuid4().hex,
+            workspace=str(workspace),
+            uid=uid,
+            limits=spec.limits,
+            filtered=filtered,
+        )
+        spawned = await self._spawner.spawn(order)
+        around = Surroundings(workspace, self._places.gateway_socket, self._door_key, self._lives)
+        return await _opened(spec, spawned, around)
+
+    async def _require_isolation(self) -> None:
+        if not self._can_isolate:
+            await asyncio.to_thread(host.require)
+            await asyncio.to_thread(self._lives.create_folder)
+            self._can_isolate = True
+
+    async def _until_former_is_empty(self, session_id: SessionId) -> None:
+        """Never two sandboxes on one workspace. The former is killed only if nobody else holds it."""
+        life = self._lives.find(session_id)
+        if life is None or life.is_empty:
+            return
+        ours = life.holder.pid == self._spawner.pid
+        await self._emptied(life, kill=ours or life.holder.is_gone)
+
+    async def _emptied(self, life: Life, *, kill: bool) -> None:
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + _EMPTY_TIMEOUT_S
+        while not life.is_empty:
+            if kill or life.holder.is_gone:
+                await asyncio.to_thread(life.kill)
+            if loop.time() > latest:
+                raise SandboxStartFailed(
+                    f"An older sandbox of the session still runs (process {life.init.pid}, held by {life.holder.pid})"
+                )
+            await asyncio.sleep(_POLL_S)
+        if life.group is not None:
+            cgroups.remove(life.group)
+
+
+async def _opened(spec: SandboxSpec, spawned: Spawned, around: Surroundings) -> Bubble:
+    bubble = await Bubble.opened(spec, spawned, around)
+    log.info("sandbox opened", sandbox_id=bubble.sandbox_id, session_id=str(spec.workspace.session_id))
+    return bubble
+
+
+def _make_workspace(path: Path, uid: int | None) -> None:
+    """Create it when absent, owned by the session's user before it has its name."""
+    path.parent.mkdir(mode=_SESSIONS_MODE, parents=True, exist_ok=True)
+    if not path.exists():
+        draft = path.with_name(f".new-{path.name}")
+        draft.mkdir(mode=_WORKSPACE_MODE, exist_ok=True)
+        if uid is not None:
+            os.chown(draft, uid, uid)
+        draft.rename(path)
+    owner = path.stat().st_uid
+    if owner != (os.geteuid() if uid is None else uid):
+        raise SandboxStartFailed(f"The workspace '{path}' belongs to user {owner}, not to the session's user {uid}")
+
+
+def _remove(sessions_dir: Path, name: str) -> None:
+    """Out of sight first, so that a crash never leaves half a workspace under its name."""
+    for leftover in (f".removed-{name}", f".copy-{name}", f".new-{name}"):
+        trees.remove(sessions_dir, leftover)
+    if (sessions_dir / name).exists():
+        (sessions_dir / name).rename(sessions_dir / f".removed-{name}")
+        trees.remove(sessions_dir, f".removed-{name}")
