@@ -39,8 +39,8 @@ class NewAgent:
     instructions: str | None = None
     setup: str | None = None
     prompt: str | None = None
-    idle_timeout_seconds: int | None = None
-    busy_timeout_seconds: int | None = None
+    idle_timeout_s: int | None = None
+    busy_timeout_s: int | None = None
     space: str | None = None
     model: str | None = None
     max_tokens: int | None = None
@@ -57,8 +57,8 @@ class AgentChange:
     tags: Sequence[str] | None = None
     instructions: str | None = None
     setup: str | None = None
-    idle_timeout_seconds: int | None = None
-    busy_timeout_seconds: int | None = None
+    idle_timeout_s: int | None = None
+    busy_timeout_s: int | None = None
     model: str | None = None
     max_tokens: int | None = None
     network: str | None = None

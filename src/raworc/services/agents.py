@@ -71,26 +71,23 @@ class AgentView:
 
 @dataclass(frozen=True)
 class AgentFilter:
-    """Which agents to list. ``q`` is searched in names and descriptions; ``offset`` wins over ``page``."""
+    """Which agents to list. ``q`` is searched in names and descriptions; ``limit`` is clamped to 1..100."""
 
     q: str | None = None
     tags: Sequence[str] = ()
     state: str | None = None
     limit: int = 30
-    page: int = 1
-    offset: int | None = None
+    offset: int = 0
 
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """One page of a list. ``page`` counts from 1; ``pages`` is at least 1."""
+    """One page of a list, and how many items there are in all."""
 
     items: list[T]
     total: int
     limit: int
     offset: int
-    page: int
-    pages: int
 
 
 async def find(conn: AsyncConnection, caller: Caller, name: str, verb: Verb) -> AgentRow:
@@ -196,15 +193,11 @@ class Agents:
             BadRequest: an unknown state.
         """
         limit = min(max(wanted.limit, 1), MAX_PAGE)
-        number = max(wanted.page, 1)
-        offset = (number - 1) * limit if wanted.offset is None else max(wanted.offset, 0)
-        if wanted.offset is not None:
-            number = offset // limit + 1
+        offset = min(max(wanted.offset, 0), _MAX_OFFSET)
         conditions = _wanted(caller, wanted)
         async with self._db.reading() as conn:
-            rows, total = await store.page(conn, conditions, limit=limit, offset=min(offset, _MAX_OFFSET))
-        pages = max(1, -(-total // limit))
-        return Page([view(row, caller) for row in rows], total, limit, offset, number, pages)
+            rows, total = await store.page(conn, conditions, limit=limit, offset=offset)
+        return Page([view(row, caller) for row in rows], total, limit, offset)
 
     async def update(self, caller: Caller, name: str, change: AgentChange) -> AgentView:
         """Change what is given.
@@ -213,8 +206,8 @@ class Agents:
             NotFound, Forbidden: see :func:`find`.
             BadRequest: nothing is given, or a field is outside its rules.
         """
-        idle_s = domain.check_timeout(change.idle_timeout_seconds, "idle_timeout_seconds")
-        busy_s = domain.check_timeout(change.busy_timeout_seconds, "busy_timeout_seconds")
+        idle_s = domain.check_timeout(change.idle_timeout_s, "idle_timeout_seconds")
+        busy_s = domain.check_timeout(change.busy_timeout_s, "busy_timeout_seconds")
 
         async def work(conn: AsyncConnection) -> AgentView:
             row = await find_locked(conn, caller, name, "update")
@@ -261,8 +254,8 @@ async def _check_space(conn: AsyncConnection, caller: Caller, space: str) -> Non
 
 
 def _home(new: NewAgent) -> NewSession:
-    idle_s = domain.check_timeout(new.idle_timeout_seconds, "idle_timeout_seconds")
-    busy_s = domain.check_timeout(new.busy_timeout_seconds, "busy_timeout_seconds")
+    idle_s = domain.check_timeout(new.idle_timeout_s, "idle_timeout_seconds")
+    busy_s = domain.check_timeout(new.busy_timeout_s, "busy_timeout_seconds")
     return NewSession(
         session_id=new_id(),
         space=DEFAULT_SPACE if new.space is None else storable_text(new.space),
