@@ -1,0 +1,186 @@
+"""One held session: look what it needs, do it, look again, until it is asleep, gone or somebody else's."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from raworc.domain.duties import (
+    BecomeIdle,
+    Cancel,
+    Continue,
+    Duty,
+    EndBusyHold,
+    Release,
+    Sleep,
+    Start,
+    Terminate,
+    Wake,
+    duty,
+    stops,
+)
+from raworc.errors import LostHold, TurnSettled, Unavailable
+from raworc.operator.patience import patiently
+from raworc.operator.places import Place, Premises
+from raworc.operator.stop import Stop, Stopped
+from raworc.operator.turn import Desk, Turn
+from raworc.sandbox.driver import SandboxError
+from raworc.services.holds import Hold, Holds
+from raworc.services.runs import Runs
+from raworc.services.steps import Outcome
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What held sessions are worked with."""
+
+    holds: Holds
+    runs: Runs
+    desk: Desk
+    premises: Premises
+
+
+class HeldSession:
+    """The work on one session for as long as this operator holds it.
+
+    It ends by itself, or by being cancelled: either way its sandbox is closed then. The hold is given back
+    unless the session was let go in the same transaction as its last change, or lost.
+    """
+
+    def __init__(self, parts: Parts, hold: Hold) -> None:
+        self.hold = hold
+        self._parts = parts
+        self._place = Place(parts.premises, hold)
+        self._kicked = asyncio.Event()
+        self._draining = False
+
+    def kick(self) -> None:
+        """Look again: something may have changed."""
+        self._kicked.set()
+
+    def drain(self) -> None:
+        """End at the next step, handing back what runs."""
+        self._draining = True
+        self._kicked.set()
+
+    async def run(self) -> None:
+        """Hold the session. Only what is a mistake of ours is raised."""
+        try:
+            await self._place.clear()
+            while not self._draining:
+                self._kicked.clear()
+                situation = await patiently(lambda: self._parts.holds.look(self.hold))
+                if not await self._do(duty(situation)):
+                    return
+            await self._place.close()
+            await self._release()
+        except LostHold:
+            log.warning("hold lost", session_id=str(self.hold.session_id), epoch=self.hold.epoch)
+        finally:
+            await self._place.close()
+
+    async def _do(self, what: Duty) -> bool:
+        """One duty; False when the session is let go."""
+        if isinstance(what, Terminate | Sleep | Release):
+            return not await self._let_go(what)
+        try:
+            match what:
+                case Wake():
+                    await self._wake()
+                case Start() | Continue():
+                    await self._work(what)
+                case _:
+                    await self._adjust(what)
+        except SandboxError as error:
+            log.warning("no sandbox", session_id=str(self.hold.session_id), reason=str(error))
+            return not await self._give_up(error)
+        return True
+
+    async def _let_go(self, what: Terminate | Sleep | Release) -> bool:
+        """Whether it was done, and not overtaken by another wish."""
+        runs = self._parts.runs
+        match what:
+            case Terminate():
+                await self._place.remove()
+                done = await patiently(lambda: runs.remove(self.hold))
+            case Sleep():
+                await self._place.close()
+                done = await patiently(lambda: runs.end(self.hold, what))
+            case Release():
+                await self._place.close()
+                await self._release()
+                done = True
+        log.info("session let go", session_id=str(self.hold.session_id), why=type(what).__name__, done=done)
+        return done
+
+    async def _adjust(self, what: Duty) -> None:
+        runs, steps = self._parts.runs, self._parts.desk.steps
+        match what:
+            case Cancel(turn_id, reason):
+                try:
+                    await patiently(lambda: steps.settle(self.hold, turn_id, Outcome.cancelled(reason)))
+                except TurnSettled:
+                    return
+            case EndBusyHold():
+                await patiently(lambda: runs.end_busy_hold(self.hold))
+            case BecomeIdle():
+                await patiently(lambda: runs.become_idle(self.hold))
+            case _:
+                await self._kicked.wait()
+
+    async def _wake(self) -> None:
+        agent = await patiently(lambda: self._parts.runs.brief(self.hold))
+        if agent is None:
+            return  # being deleted: the next look says so
+        await self._place.close()  # each wake has a fresh one
+        stop = Stop()
+        remarks = await self._watched(self._place.ready(agent, stop), stop, lambda what: what != Wake())
+        if remarks is not None:
+            await patiently(lambda: self._parts.runs.begin(self.hold, remarks))
+
+    async def _work(self, what: Start | Continue) -> None:
+        stop = Stop()
+        turn = Turn(self._parts.desk, self.hold, self._place, stop, lambda: self._draining)
+        job = turn.take(what.turn_id) if isinstance(what, Start) else turn.resume(what.turn_id)
+        await self._watched(job, stop, lambda found: stops(found, what.turn_id))
+
+    async def _watched(self, job: Coroutine[Any, Any, Any], stop: Stop, ends: Callable[[Duty], bool]) -> Any:  # noqa: ANN401
+        """What ``job`` returns, while every kick is looked into; None when it had to stop or its turn was settled."""
+        task = asyncio.ensure_future(job)
+        try:
+            while not task.done():
+                kick = asyncio.ensure_future(self._kicked.wait())
+                await asyncio.wait({task, kick}, return_when=asyncio.FIRST_COMPLETED)
+                kick.cancel()
+                if self._kicked.is_set() and not task.done():
+                    await self._look_up(stop, ends)
+            return task.result()
+        except (Stopped, TurnSettled) as error:
+            log.info("work ended early", session_id=str(self.hold.session_id), reason=type(error).__name__)
+            return None
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _look_up(self, stop: Stop, ends: Callable[[Duty], bool]) -> None:
+        self._kicked.clear()
+        try:
+            found = duty(await self._parts.holds.look(self.hold))
+            if isinstance(found, EndBusyHold):
+                await self._parts.runs.end_busy_hold(self.hold)
+            elif ends(found):
+                stop.set()
+        except Unavailable:
+            log.debug("database away while looking", session_id=str(self.hold.session_id))  # the next poll kicks again
+
+    async def _give_up(self, error: SandboxError) -> bool:
+        await self._place.close()
+        return await patiently(lambda: self._parts.runs.fail(self.hold, f"The sandbox cannot be opened: {error}"))
+
+    async def _release(self) -> None:
+        await patiently(lambda: self._parts.holds.release([self.hold.session_id]))

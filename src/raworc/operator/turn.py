@@ -1,0 +1,257 @@
+"""One turn: ask the model, run the tools it asks for, tell it what they said, until it answers.
+
+Every step is stored before it begins and after it ended, so that whoever continues the turn knows where it is.
+What comes next is decided in ``domain/turns.py``.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from raworc.domain.context import Prompt, history, system_text, tool_result
+from raworc.domain.output import SEGMENT_CHARACTERS, shown
+from raworc.domain.text import storable, storable_text
+from raworc.domain.turns import (
+    UNKNOWN_OUTCOME,
+    Answer,
+    CallModel,
+    Failure,
+    ReportUnknown,
+    RunTool,
+    Segment,
+    Step,
+    crash_looped,
+    following,
+    message_segments,
+    note,
+    resumed,
+)
+from raworc.errors import BadRequest
+from raworc.ids import TurnId, new_id
+from raworc.operator.model import DEFAULT_MAX_TOKENS, Ask, CallBroken, Deltas, Model, ProviderError, Reply, chosen
+from raworc.operator.patience import patiently
+from raworc.operator.places import Place
+from raworc.operator.stop import Stop
+from raworc.operator.tools import ToolOutput, definitions, refused, run
+from raworc.sandbox.driver import SandboxDied, SandboxError
+from raworc.services.holds import Hold
+from raworc.services.steps import Finished, Outcome, Started, Steps, Work
+from raworc.services.tokens import Tokens, WorkClaims
+
+Move = CallModel | RunTool | ReportUnknown | Answer | Failure
+
+_TOKEN_TTL_S: Final = 8 * 24 * 3600  # longer than the longest busy timeout
+_UNREACHED_DELAYS_S: Final = (0.1, 0.2, 0.5, 1.0, *[2.0] * 14)  # half a minute: a server that starts again
+_BROKEN_DELAYS_S: Final = (0.2, 1.0)
+_SANDBOX_DIED: Final = "outcome unknown, the sandbox stopped while this ran; it opens again on the same workspace"
+_CUT: Final = "The answer reached 'max_tokens' and was cut off"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What turns are worked with."""
+
+    steps: Steps
+    model: Model
+    tokens: Tokens
+    default_model: str | None
+    has_anthropic: bool
+    max_model_calls: int
+
+
+class Turn:
+    """One turn of a held session, from taking it to its end. ``draining`` says when to give it back."""
+
+    def __init__(self, desk: Desk, hold: Hold, place: Place, stop: Stop, draining: Callable[[], bool]) -> None:
+        self._desk = desk
+        self._hold = hold
+        self._place = place
+        self._stop = stop
+        self._draining = draining
+        self._request_id = new_id()
+        self._remarks: list[Segment] = []
+
+    async def take(self, turn_id: TurnId) -> None:
+        """Run a pending turn.
+
+        Raises:
+            Stopped: by the wish handed in; the turn is still processing.
+            TurnSettled: a server settled it meanwhile.
+            LostHold: nothing may be written any more.
+            SandboxError: no sandbox can be had.
+        """
+        self._begin(await patiently(lambda: self._desk.steps.take(self._hold, turn_id, self._request_id)))
+        await self._run(CallModel(1))
+
+    async def resume(self, turn_id: TurnId) -> None:
+        """Go on with a turn that another worker, or this one before, has left. Raises as ``take``."""
+        work = await patiently(lambda: self._desk.steps.resume(self._hold, turn_id))
+        self._begin(work)
+        log.info("turn resumed", turn_id=str(turn_id), attempt=work.attempts, steps=len(work.present.steps))
+        move = crash_looped(work.attempts - 1) or resumed(
+            work.present.steps, model_calls=self._model_calls, max_model_calls=self._desk.max_model_calls
+        )
+        if isinstance(move, CallModel | RunTool):
+            await self._start(move)
+        await self._run(move)
+
+    def _begin(self, work: Work) -> None:
+        self._work = work
+        self._steps = [step for step in work.present.steps if step.state != "started"]
+        self._model_calls = work.model_calls
+
+    async def _run(self, first: Move) -> None:
+        move: Move | None = first
+        while move is not None:
+            match move:
+                case CallModel():
+                    move = await self._call_model(move)
+                case RunTool():
+                    move = await self._run_tool(move)
+                case ReportUnknown():
+                    move = await self._record_tool(move, refused(UNKNOWN_OUTCOME), duration_ms=0)
+                case Answer():
+                    move = await self._complete([{"type": "final", "channel": "final", "text": move.text}])
+                case Failure():
+                    move = await self._fail(move)
+
+    # ── steps ─────────────────────────────────────────────────────────────────────────────────────────
+    async def _call_model(self, move: CallModel) -> Move | None:
+        self._remarks += await self._place.reopened(self._work.agent, self._stop)
+        try:
+            reply = await self._answer(move)
+            blocks = storable(reply.blocks)
+        except (ProviderError, CallBroken) as error:
+            return await self._fail(Failure(error.code, storable_text(error.message)))
+        except BadRequest as error:
+            return await self._fail(Failure("unusable_answer", f"The model's answer cannot be kept: {error}"))
+        segments = message_segments(blocks)
+        if reply.stop_reason == "max_tokens":
+            segments.insert(0, note("warning", _CUT))
+        return await self._record(Step(move.number, "model", "done", blocks), segments)
+
+    async def _answer(self, move: CallModel) -> Reply:
+        """Ask, and ask again where the way to the answer broke, which nobody else can do."""
+        unreached, broken = iter(_UNREACHED_DELAYS_S), iter(_BROKEN_DELAYS_S)
+        while True:
+            deltas = Deltas(self._publish)
+            try:
+                return await self._stop.race(self._desk.model.ask(self._ask(), deltas.hear))
+            except CallBroken as error:
+                delay_s = next(broken if error.sent else unreached, None)
+                if delay_s is None:
+                    raise
+                log.info("model call broke", turn_id=str(self._work.turn_id), reason=error.message, again_in_s=delay_s)
+                again = error.sent
+            finally:
+                await deltas.close()
+            await self._stop.race(asyncio.sleep(delay_s))
+            if again:
+                await self._start(move)
+
+    async def _run_tool(self, move: RunTool) -> Move | None:
+        self._remarks += await self._place.reopened(self._work.agent, self._stop)
+        began = time.monotonic()
+        try:
+            output = await self._stop.race(run(move.use, self._place.around))
+        except SandboxDied as error:
+            log.warning("sandbox died under a tool", session_id=str(self._hold.session_id), reason=str(error))
+            output = refused(_SANDBOX_DIED)
+        except SandboxError as error:
+            log.warning("sandbox failed a tool", session_id=str(self._hold.session_id), reason=str(error))
+            output = refused(f"not run: {error}")
+        return await self._record_tool(move, output, duration_ms=round((time.monotonic() - began) * 1000))
+
+    async def _record_tool(self, move: RunTool | ReportUnknown, output: ToolOutput, *, duration_ms: int) -> Move | None:
+        kept, told = shown(output.text, SEGMENT_CHARACTERS), shown(output.text, output.model_characters)
+        segment: Segment = {
+            "type": "tool_result",
+            "id": move.use.id,
+            "tool": move.use.name,
+            "output": storable_text(kept),
+            "is_error": output.is_error,
+            "duration_ms": duration_ms,
+            "truncated": kept != output.text.head + output.text.tail,
+        }
+        block = tool_result(move.use.id, storable_text(told), is_error=output.is_error)
+        state = "done" if isinstance(move, RunTool) else "unknown"
+        return await self._record(Step(move.number, "tool", state, block, move.use.id), [segment])
+
+    # ── what is stored ────────────────────────────────────────────────────────────────────────────────
+    async def _record(self, step: Step, segments: Sequence[Segment]) -> Move | None:
+        """Store a step's end and the next one's beginning in one go; the next one, None when the turn is over."""
+        self._steps.append(step)
+        done = Finished(step.number, step.state, step.content)
+        move = following(self._steps, model_calls=self._model_calls, max_model_calls=self._desk.max_model_calls)
+        match move:
+            case Answer():
+                return await self._complete(segments, done)
+            case Failure():
+                return await self._fail(move, segments, done)
+            case CallModel() | RunTool():
+                return await self._advance(done, segments, move)
+
+    async def _advance(self, done: Finished, segments: Sequence[Segment], move: CallModel | RunTool) -> Move | None:
+        leaving = self._draining()
+        then = None if leaving else self._started(move)
+        shown_now, steps, turn_id = self._with_remarks(segments), self._desk.steps, self._work.turn_id
+        await patiently(lambda: steps.advance(self._hold, turn_id, done, shown_now, then))
+        if not leaving:
+            return move
+        await patiently(lambda: steps.hand_back(self._hold, turn_id))
+        log.info("turn handed back", turn_id=str(turn_id))
+        return None
+
+    async def _complete(self, segments: Sequence[Segment], done: Finished | None = None) -> None:
+        await self._settle(Outcome.completed(self._with_remarks(segments)), done)
+
+    async def _fail(self, failure: Failure, segments: Sequence[Segment] = (), done: Finished | None = None) -> None:
+        failed = Outcome.failed(failure)
+        log.warning("turn failed", turn_id=str(self._work.turn_id), code=failure.code)
+        await self._settle(replace(failed, segments=[*self._with_remarks(segments), *failed.segments]), done)
+
+    async def _settle(self, outcome: Outcome, done: Finished | None) -> None:
+        await patiently(lambda: self._desk.steps.settle(self._hold, self._work.turn_id, outcome, done))
+
+    async def _start(self, move: CallModel | RunTool) -> None:
+        step = self._started(move)
+        await patiently(lambda: self._desk.steps.start(self._hold, self._work.turn_id, step))
+
+    def _started(self, move: CallModel | RunTool) -> Started:
+        if isinstance(move, RunTool):
+            return Started(move.number, "tool", tool_use_id=move.use.id)
+        self._request_id = new_id()
+        self._model_calls += 1
+        return Started(move.number, "model", self._request_id)
+
+    def _with_remarks(self, segments: Sequence[Segment]) -> list[Segment]:
+        """What is shown next: what happened to the sandbox first."""
+        remarks, self._remarks = self._remarks, []
+        return [*remarks, *segments]
+
+    # ── the request ───────────────────────────────────────────────────────────────────────────────────
+    def _ask(self) -> Ask:
+        work, agent, hold = self._work, self._work.agent, self._hold
+        claims = WorkClaims("turn", hold.session_id, hold.epoch, hold.space, agent.train_id, work.turn_id)
+        present = replace(work.present, steps=tuple(self._steps))
+        prompt = Prompt(
+            system=[{"type": "text", "text": system_text(agent.name, agent.instructions)}],
+            tools=definitions(),
+            messages=history(work.past, present),
+        )
+        return Ask(
+            model=chosen(agent.model, self._desk.default_model, has_anthropic=self._desk.has_anthropic),
+            max_tokens=agent.max_tokens or DEFAULT_MAX_TOKENS,
+            prompt=prompt,
+            token=self._desk.tokens.work(claims, ttl_s=_TOKEN_TTL_S),
+            request_id=self._request_id,
+        )
+
+    async def _publish(self, channel: str, text: str) -> None:
+        await self._desk.steps.publish(self._hold, self._work.turn_id, channel, storable_text(text))

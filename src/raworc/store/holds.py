@@ -1,0 +1,251 @@
+"""Which operator holds which session, and what a held session looks like."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Float, Text, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from raworc.domain.duties import Situation
+from raworc.domain.lifecycle import Timers
+from raworc.store.progress import Fence
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who claims (``worker_id`` on ``node``), whose holds count as free, and what is left alone."""
+
+    worker_id: uuid.UUID
+    node: str
+    dead: Sequence[uuid.UUID] = ()
+    excluded: Sequence[uuid.UUID] = ()
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A session that is held now. ``number`` names its workspace on the node."""
+
+    session_id: uuid.UUID
+    number: int
+    epoch: int
+    space: str
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Another worker that holds sessions. ``node`` is None when it has no row (any more)."""
+
+    worker_id: uuid.UUID
+    node: str | None
+    late: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A session that the table says is held by the asking worker; ``wants`` attention, perhaps."""
+
+    session_id: uuid.UUID
+    epoch: int
+    wants: bool
+
+
+async def claim(
+    conn: AsyncConnection, claim: Claim, *, limit: int, only: Sequence[uuid.UUID] | None = None
+) -> list[Claimed]:
+    """Take up to ``limit`` sessions that have work and no living holder, each with its epoch raised.
+
+    ``only`` names the ones to look at; None looks at all. A session that the worker held and no longer has
+    (it is not ``excluded``) is free to itself too.
+    """
+    if only is None:
+        rows = await conn.execute(_CLAIM_ANY, _claiming(claim) | {"limit": limit})
+    else:
+        rows = await conn.execute(_CLAIM_THESE, _claiming(claim) | {"limit": limit, "only": list(only)})
+    return [Claimed(row.id, row.number, row.hold_epoch, row.space) for row in rows]
+
+
+async def adopt(conn: AsyncConnection, claim: Claim, session_ids: Sequence[uuid.UUID]) -> list[Claimed]:
+    """Take those of the sessions that have no living holder, whether they have work or not."""
+    rows = await conn.execute(_ADOPT, _claiming(claim) | {"only": list(session_ids)})
+    return [Claimed(row.id, row.number, row.hold_epoch, row.space) for row in rows]
+
+
+async def known(conn: AsyncConnection, session_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of the sessions that have a row."""
+    rows = await conn.execute(_KNOWN, {"session_ids": list(session_ids)})
+    return {row.id for row in rows}
+
+
+async def standing(conn: AsyncConnection, worker_id: uuid.UUID) -> list[Standing]:
+    """Every session that ``worker_id`` holds."""
+    rows = await conn.execute(_STANDING, {"worker_id": worker_id})
+    return [Standing(row.id, row.hold_epoch, row.wants) for row in rows]
+
+
+async def holders(conn: AsyncConnection, worker_id: uuid.UUID, late_s: float) -> list[Holder]:
+    """Everyone but ``worker_id`` that holds a session. ``late``: not seen for ``late_s`` by the database's clock."""
+    rows = await conn.execute(_HOLDERS, {"worker_id": worker_id, "late_s": late_s})
+    return [Holder(row.held_by, row.node, row.late) for row in rows]
+
+
+async def look(conn: AsyncConnection, session_id: uuid.UUID, fence: Fence) -> Situation | None:
+    """A held session as it is now; None when it is not held as ``fence`` says."""
+    parameters = {"session_id": session_id, "worker_id": fence.worker_id, "epoch": fence.epoch}
+    row = (await conn.execute(_LOOK, parameters)).one_or_none()
+    return None if row is None else _situation(row)
+
+
+async def release(conn: AsyncConnection, worker_id: uuid.UUID, session_ids: Sequence[uuid.UUID]) -> None:
+    """Give up holds; turns that are processing stay so and wait for the next holder."""
+    await conn.execute(_RELEASE, {"worker_id": worker_id, "session_ids": list(session_ids)})
+
+
+def _claiming(claim: Claim) -> dict[str, Any]:
+    return {
+        "worker_id": claim.worker_id,
+        "node": claim.node,
+        "dead": list(claim.dead),
+        "excluded": list(claim.excluded),
+    }
+
+
+def _situation(row: Any) -> Situation:  # noqa: ANN401  a row of _LOOK
+    timers = Timers(
+        state=row.state,
+        idle_timeout_s=row.idle_timeout_s,
+        busy_timeout_s=row.busy_timeout_s,
+        idle_from=row.idle_from,
+        busy_from=row.busy_from,
+        busy_hold_from=row.busy_hold_from,
+        sleep_at=row.sleep_at,
+        queued=row.pending is not None,
+    )
+    return Situation(
+        timers=timers,
+        now=row.now,
+        desired=row.desired,
+        sleep_note=row.sleep_note,
+        sleep_by=row.sleep_by,
+        processing=row.processing,
+        cancel_reason=row.cancel_reason,
+        pending=row.pending,
+    )
+
+
+# Some timer of the session may be due; which one, and whether it counts, is decided by domain/lifecycle.py.
+_AWAKE: Final = "s.state IN ('init', 'idle', 'busy')"
+
+_DUE: Final = f"""
+    ({_AWAKE} AND (
+        s.sleep_at <= clock_timestamp()
+        OR s.busy_hold_from IS NULL AND s.idle_from + make_interval(secs => s.idle_timeout_s) <= clock_timestamp()
+        OR s.busy_from + make_interval(secs => s.busy_timeout_s) <= clock_timestamp()
+        OR s.busy_hold_from + make_interval(secs => s.busy_timeout_s) <= clock_timestamp()))
+"""
+
+_FREE: Final = """
+    (s.node IS NULL OR s.node = :node)
+    AND (s.held_by IS NULL OR s.held_by = :worker_id OR s.held_by = ANY(:dead))
+    AND NOT s.id = ANY(:excluded)
+"""
+
+_CALLABLE: Final = f"(s.desired IS NOT NULL OR {_AWAKE})"
+
+_TAKE: Final = """
+UPDATE sessions SET held_by = :worker_id, hold_epoch = hold_epoch + 1, node = :node
+FROM picked WHERE sessions.id = picked.id
+RETURNING sessions.id, sessions.number, sessions.hold_epoch, sessions.space
+"""
+
+_CLAIMER: Final = (
+    bindparam("worker_id", type_=UUID),
+    bindparam("node", type_=Text),
+    bindparam("dead", type_=ARRAY(UUID)),
+    bindparam("excluded", type_=ARRAY(UUID)),
+)
+
+_CLAIM_ANY: Final = text(
+    f"""
+WITH wanting AS (
+    SELECT session_id AS id FROM turns WHERE status = 'pending'
+    UNION SELECT session_id FROM turns WHERE status = 'processing'
+    UNION SELECT id FROM sessions WHERE desired IS NOT NULL
+    UNION SELECT id FROM sessions s WHERE s.state IN ('init', 'busy') OR {_DUE}
+),
+picked AS (
+    SELECT s.id FROM sessions s JOIN wanting USING (id)
+    WHERE {_FREE} AND {_CALLABLE}
+    LIMIT :limit FOR UPDATE OF s SKIP LOCKED
+)
+{_TAKE}"""  # noqa: S608  put together from constants
+).bindparams(*_CLAIMER)
+
+_CLAIM_THESE: Final = text(
+    f"""
+WITH picked AS (
+    SELECT s.id FROM sessions s
+    WHERE s.id = ANY(:only) AND {_FREE} AND {_CALLABLE} AND (
+        s.desired IS NOT NULL OR s.state IN ('init', 'busy') OR {_DUE}
+        OR EXISTS (SELECT FROM turns WHERE session_id = s.id AND status IN ('pending', 'processing')))
+    LIMIT :limit FOR UPDATE OF s SKIP LOCKED
+)
+{_TAKE}"""  # noqa: S608  put together from constants
+).bindparams(*_CLAIMER, bindparam("only", type_=ARRAY(UUID)))
+
+_ADOPT: Final = text(
+    f"""
+WITH picked AS (
+    SELECT s.id FROM sessions s WHERE s.id = ANY(:only) AND {_FREE} FOR UPDATE OF s SKIP LOCKED
+)
+{_TAKE}"""  # noqa: S608  put together from constants
+).bindparams(*_CLAIMER, bindparam("only", type_=ARRAY(UUID)))
+
+_KNOWN: Final = text("SELECT id FROM sessions WHERE id = ANY(:session_ids)").bindparams(
+    bindparam("session_ids", type_=ARRAY(UUID))
+)
+
+_STANDING: Final = text(
+    f"""
+SELECT s.id, s.hold_epoch,
+       s.desired IS NOT NULL OR {_DUE}
+       OR (s.state = 'idle' AND EXISTS (SELECT FROM turns WHERE session_id = s.id AND status = 'pending'))
+       OR (s.state = 'busy' AND NOT EXISTS (
+           SELECT FROM turns WHERE session_id = s.id AND status = 'processing' AND cancel_reason IS NULL)) AS wants
+FROM sessions s WHERE s.held_by = :worker_id
+"""  # noqa: S608  put together from constants
+).bindparams(bindparam("worker_id", type_=UUID))
+
+_HOLDERS: Final = text(
+    """
+SELECT held.held_by, workers.node,
+       coalesce(workers.seen_at < clock_timestamp() - make_interval(secs => :late_s), true) AS late
+FROM (SELECT DISTINCT held_by FROM sessions WHERE held_by IS NOT NULL AND held_by <> :worker_id) AS held
+LEFT JOIN workers ON workers.id = held.held_by
+"""
+).bindparams(bindparam("worker_id", type_=UUID), bindparam("late_s", type_=Float))
+
+_LOOK: Final = text(
+    """
+SELECT s.state, s.desired, s.idle_timeout_s, s.busy_timeout_s, s.idle_from, s.busy_from, s.busy_hold_from,
+       s.sleep_at, s.sleep_note, s.sleep_by, clock_timestamp() AS now,
+       running.id AS processing, running.cancel_reason, waiting.id AS pending
+FROM sessions s
+LEFT JOIN turns running ON running.session_id = s.id AND running.status = 'processing'
+LEFT JOIN LATERAL (
+    SELECT id FROM turns WHERE session_id = s.id AND status = 'pending' ORDER BY number LIMIT 1
+) AS waiting ON true
+WHERE s.id = :session_id AND s.held_by = :worker_id AND s.hold_epoch = :epoch
+"""
+).bindparams(
+    bindparam("session_id", type_=UUID), bindparam("worker_id", type_=UUID), bindparam("epoch", type_=BigInteger)
+)
+
+_RELEASE: Final = text(
+    """
+UPDATE sessions SET held_by = NULL, desired = CASE WHEN state = 'slept' AND desired = 'slept' THEN NULL ELSE desired END
+WHERE held_by = :worker_id AND id = ANY(:session_ids)
+"""
+).bindparams(bindparam("worker_id", type_=UUID), bindparam("session_ids", type_=ARRAY(UUID)))
