@@ -31,7 +31,7 @@ class Settings:
     default_model: str | None = None
     model_url: str | None = None
     anthropic_api_key: str | None = field(default=None, repr=False)
-    anthropic_base_url: str = "https://api.anthropic.com"
+    anthropic_base_url: str | None = None  # None: the provider's own
     passthrough: bool = True
     record_sync: str = "background"
     uid_base: int = 1_900_000_000

@@ -2,9 +2,10 @@
 
 from collections.abc import Awaitable
 
+from raworc.sandbox.spawner import Spawner
 from raworc.settings import Settings
 from raworc.supervisor.entry import Lifetime, Work, run_alone, run_child
-from raworc.wiring.operator import Spawning, operator_parts, spawning
+from raworc.wiring.operator import operator_parts, spawning
 
 
 def run_operator(settings: Settings) -> None:
@@ -13,18 +14,18 @@ def run_operator(settings: Settings) -> None:
 
 
 def _prepare(settings: Settings) -> Work:
-    forked = spawning(settings)
+    spawner = spawning(settings)
 
     def work(lifetime: Lifetime) -> Awaitable[None]:
-        return _operate(settings, forked, lifetime)
+        return _operate(settings, spawner, lifetime)
 
     return work
 
 
-async def _operate(settings: Settings, forked: Spawning, lifetime: Lifetime) -> None:
-    async with operator_parts(settings, forked) as parts:
+async def _operate(settings: Settings, spawner: Spawner, lifetime: Lifetime) -> None:
+    async with operator_parts(settings, spawner) as parts:
         lifetime.serving(parts.facts)
-        await parts.run(lifetime.stopping)
+        await parts.operator.run(lifetime.stopping)
 
 
 if __name__ == "__main__":

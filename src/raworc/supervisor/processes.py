@@ -174,5 +174,7 @@ async def _report(descriptor: int, name: str, log_file: str) -> Report:
 
 
 def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(number)
+    """Past asyncio, whose own way may take the child off the process table before its watcher sees the end."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)

@@ -20,9 +20,9 @@ def _prepare(settings: Settings) -> Work:
 
 
 async def _record(settings: Settings, lifetime: Lifetime) -> None:
-    async with recorder_parts(settings) as parts:
+    async with recorder_parts(settings) as recorder:
         lifetime.serving({})
-        await parts.run(lifetime.stopping)
+        await recorder.run(lifetime.stopping)
 
 
 if __name__ == "__main__":

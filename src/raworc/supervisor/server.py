@@ -30,7 +30,7 @@ def _prepare(settings: Settings) -> Work:
 async def _serve(settings: Settings, lifetime: Lifetime) -> None:
     listeners = lifetime.listeners or open_listeners(settings)
     async with server_parts(settings) as parts:
-        server = _Server(_config(settings, parts), lambda: lifetime.serving({"address": listeners.address}))
+        server = _Server(_config(settings, parts), lambda: lifetime.serving(parts.facts))
         watching = asyncio.create_task(server.stop_at(lifetime.stopping))
         try:
             await server.serve(sockets=listeners.all())

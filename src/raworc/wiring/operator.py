@@ -1,0 +1,98 @@
+"""What an operator process is made of: holds, turns, its model calls, and the sandboxes it drives."""
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from raworc.errors import BadRequest, Unavailable
+from raworc.keys import load_keys
+from raworc.operator.loop import Operator
+from raworc.operator.model import Model
+from raworc.operator.places import Premises
+from raworc.operator.session import Parts
+from raworc.operator.turn import Desk
+from raworc.sandbox import host
+from raworc.sandbox.bubblewrap import BubblewrapDriver, Places
+from raworc.sandbox.driver import SandboxUnavailable
+from raworc.sandbox.spawner import Spawner
+from raworc.services.holds import Holds
+from raworc.services.runs import Runs
+from raworc.services.secrets import Secrets
+from raworc.services.steps import Steps
+from raworc.services.tokens import Tokens
+from raworc.services.workers import has_ended, working
+from raworc.settings import Settings
+from raworc.store.database import Database
+from raworc.store.notify import WORK, Listener
+from raworc.wire.client import Client, Target
+from raworc.wiring.database import database_url
+
+
+@dataclass(frozen=True)
+class OperatorParts:
+    """An operator that is ready to run, and what a person may want to know."""
+
+    operator: Operator
+    facts: dict[str, str]
+
+
+def spawning(settings: Settings) -> Spawner:
+    """Start the operator's spawner. Call it first: before the event loop, any thread and the worker's lock.
+
+    Raises:
+        Unavailable: this host cannot isolate; the message says what to install.
+    """
+    try:
+        host.require()
+    except SandboxUnavailable as error:
+        raise Unavailable(str(error)) from error
+    return Spawner.fork(settings.run_dir)
+
+
+@asynccontextmanager
+async def operator_parts(settings: Settings, spawner: Spawner) -> AsyncGenerator[OperatorParts]:
+    """An operator around its spawner, which ends with it."""
+    url, keys = database_url(settings), load_keys(settings)
+    async with AsyncExitStack() as stack:
+        stack.callback(spawner.close)
+        db = Database(url, pool_size=settings.pool_size)
+        stack.push_async_callback(db.close)
+        client = Client(_model_target(settings))
+        stack.push_async_callback(client.close)
+        listener = await stack.enter_async_context(Listener(url, [WORK]))
+        worker = await stack.enter_async_context(working(url, "operator", node=settings.node, run_dir=settings.run_dir))
+        tokens = Tokens(keys.jwt)
+        desk = Desk(
+            steps=Steps(db),
+            model=Model(client),
+            tokens=tokens,
+            default_model=settings.default_model,
+            has_anthropic=settings.anthropic_api_key is not None,
+            max_model_calls=settings.max_model_calls,
+        )
+        runs = Runs(db, Secrets(keys.master))
+        driver = BubblewrapDriver(Places.of(settings), spawner, keys.door)
+        parts = Parts(
+            holds=Holds(db, worker.id, settings.node, lambda other: has_ended(settings.run_dir, other)),
+            runs=runs,
+            desk=desk,
+            premises=Premises(driver, tokens, runs.secrets),
+        )
+        operator = Operator(parts, worker, listener, drain_timeout_s=settings.drain_timeout_s)
+        yield OperatorParts(operator, {"sandbox": _enforced()})
+
+
+def _model_target(settings: Settings) -> Target:
+    try:
+        return Target.parse(settings.model_url or f"unix:{settings.model_socket}")
+    except ValueError as error:
+        raise BadRequest(f"'RAWORC_MODEL_URL': {error}") from error
+
+
+def _enforced() -> str:
+    """One line for people; ``raworc doctor`` shows all of it."""
+    version = ".".join(map(str, host.bwrap_version()))
+    users = "a user of its own for each session" if os.geteuid() == 0 else "one user for all sessions"
+    limits = "control groups" if host.group_parents() else "resource limits without control groups"
+    return f"bubblewrap {version}, {users}, {limits}, no network but the gateway"

@@ -1,0 +1,121 @@
+"""What a server process is made of: the documented API and the gateway, one application for every listener."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from starlette.types import ASGIApp
+
+from raworc.api.app import create_api
+from raworc.api.dispatch import Dispatcher
+from raworc.api.edge import EdgeOptions, EdgeProtocol, edge_protocol
+from raworc.api.parts import ApiParts
+from raworc.gateway.app import GatewayApp, GatewayLimits
+from raworc.gateway.callers import Callers
+from raworc.gateway.scripted import Scripted
+from raworc.gateway.spool import Spool, SpoolLimits
+from raworc.gateway.upstreams import Providers, ProviderSettings
+from raworc.ids import WorkerId
+from raworc.keys import Keys, load_keys
+from raworc.sandbox.files import workspace_files
+from raworc.services.accounts import Accounts
+from raworc.services.agents import Agents
+from raworc.services.events import Events
+from raworc.services.files import AgentFiles
+from raworc.services.passwords import Passwords
+from raworc.services.queue import QueueLimits
+from raworc.services.requests import Requests
+from raworc.services.secrets import Secrets
+from raworc.services.sessions import Sessions
+from raworc.services.tokens import Tokens
+from raworc.services.turns import Turns
+from raworc.services.workers import working
+from raworc.settings import Settings
+from raworc.store.database import Database
+from raworc.store.notify import EVENTS, Listener
+from raworc.wiring.database import database_url
+
+
+@dataclass(frozen=True)
+class ServerParts:
+    """One application, the protocol class that carries it, and what a person may want to know."""
+
+    app: ASGIApp
+    protocol: type[EdgeProtocol]
+    facts: dict[str, str]
+
+
+@asynccontextmanager
+async def server_parts(settings: Settings) -> AsyncGenerator[ServerParts]:
+    """A server that is ready to listen."""
+    url, keys = database_url(settings), load_keys(settings)
+    async with AsyncExitStack() as stack:
+        db = Database(url, pool_size=settings.pool_size)
+        stack.push_async_callback(db.close)
+        worker = await stack.enter_async_context(working(url, "server", node=settings.node, run_dir=settings.run_dir))
+        listener = await stack.enter_async_context(Listener(url, [EVENTS]))
+        tokens = Tokens(keys.jwt)
+        accounts = Accounts(db, tokens, Passwords())
+        requests = Requests(db)
+        gateway = await stack.enter_async_context(
+            _gateway(
+                settings,
+                worker.id,
+                Callers(tokens, accounts, requests, passthrough=settings.passthrough and settings.is_loopback),
+            )
+        )
+        parts = ApiParts(
+            accounts=accounts,
+            agents=Agents(db, Secrets(keys.master), settings),
+            sessions=Sessions(db, QueueLimits.of(settings)),
+            turns=Turns(db, listener, settings),
+            events=Events(db, listener),
+            files=AgentFiles(db, workspace_files(settings.sessions_dir, settings.uid_base)),
+            requests=requests,
+            ready=_ready(db),
+            body_limit_bytes=settings.body_limit_bytes,
+            blocking_timeout_s=settings.blocking_timeout_s,
+        )
+        yield ServerParts(
+            app=Dispatcher(create_api(parts), gateway),
+            protocol=edge_protocol(_edge(settings, keys)),
+            facts={"model": _model(settings)},
+        )
+
+
+@asynccontextmanager
+async def _gateway(settings: Settings, worker_id: WorkerId, callers: Callers) -> AsyncGenerator[GatewayApp]:
+    named = ProviderSettings(base_url=settings.anthropic_base_url, api_key=settings.anthropic_api_key)
+    providers = Providers(Scripted(), named)
+    spool = Spool(settings.spool_dir, worker_id, SpoolLimits(strict=settings.record_sync == "strict"))
+    spool.open()
+    try:
+        yield GatewayApp(callers, providers.upstreams, spool, GatewayLimits(settings.gateway_body_limit_bytes))
+    finally:
+        await providers.close()
+        await spool.close()
+
+
+def _edge(settings: Settings, keys: Keys) -> EdgeOptions:
+    return EdgeOptions(
+        door_socket=str(settings.gateway_socket),
+        model_socket=str(settings.model_socket),
+        door_key=keys.door,
+        header_timeout_s=settings.header_timeout_s,
+        body_idle_timeout_s=settings.body_idle_timeout_s,
+    )
+
+
+def _ready(db: Database) -> Callable[[], Awaitable[None]]:
+    async def ready() -> None:
+        async with db.reading() as conn:
+            await conn.execute(text("SELECT 1"))
+
+    return ready
+
+
+def _model(settings: Settings) -> str:
+    if settings.anthropic_api_key:
+        return f"anthropic, {settings.anthropic_base_url or 'https://api.anthropic.com'}"
+    return "scripted, which needs no key; set ANTHROPIC_API_KEY for a real one"
