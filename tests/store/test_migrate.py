@@ -1,6 +1,9 @@
 """Migrations on a real Postgres: the same from any number of starts, and never backwards."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -28,6 +31,12 @@ def empty_url(postgres):
 
 def test_the_migrations_make_what_the_schema_says(database_url):
     assert differences(database_url) == []
+
+
+def test_the_first_step_was_written_from_the_schema_as_it_is():
+    script = Path(__file__).parents[2] / "scripts" / "write_migration.py"
+    ended = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_the_first_look_knows_the_newest_step():

@@ -1,13 +1,14 @@
-"""The first data model."""
+"""The first data model: the statements of ``0001_first.sql``, written by ``scripts/write_migration.py``."""
+
+from pathlib import Path
 
 from alembic import op
-
-from raworc.store.records import metadata
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    """Take the step."""
-    metadata.create_all(op.get_bind())
+    """Take the step: all statements at once, as they stand."""
+    connection = op.get_bind().connection.driver_connection
+    connection.execute(Path(__file__).with_suffix(".sql").read_text())
