@@ -86,6 +86,7 @@ def test_duty(found: Situation, expected: Duty):
 
 STOPS: dict[str, tuple[Duty, bool]] = {
     "nothing new": (Continue(ONE), False),
+    "it is just being taken": (Start(ONE), False),
     "the busy hold ends": (EndBusyHold(), False),
     "cancelled": (Cancel(ONE, "user_cancel"), True),
     "sleep": (Sleep("busy_timeout"), True),

@@ -98,8 +98,11 @@ def duty(now: Situation) -> Duty:
 
 
 def stops(what: Duty, turn_id: TurnId) -> bool:
-    """Whether the turn that runs here has to stop for it, also because a server has settled the turn."""
-    return not isinstance(what, EndBusyHold) and what != Continue(turn_id)
+    """Whether the turn that runs here has to stop for it, also because a server has settled the turn.
+
+    A turn that is just being taken is still found pending.
+    """
+    return not isinstance(what, EndBusyHold) and what not in (Continue(turn_id), Start(turn_id))
 
 
 def _ending(now: Situation) -> Duty | None:
