@@ -4,6 +4,7 @@ usage: .venv/bin/python scripts/write_migration.py [--check]     --check changes
 """
 
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,9 @@ def statements() -> str:
         said.append("\n".join(line.rstrip() for line in lines))
 
     metadata.create_all(MockConnection(speech, note), checkfirst=False)
-    return ";\n\n".join(said) + ";\n"
+    groups = groupby(said, key=lambda statement: statement.startswith(("CREATE INDEX", "CREATE UNIQUE INDEX")))
+    ordered = [statement for are_indexes, group in groups for statement in (sorted(group) if are_indexes else group)]
+    return ";\n\n".join(ordered) + ";\n"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from raworc.settings import Settings
 
@@ -22,12 +22,11 @@ class Summary:
 
 def show(summary: Summary) -> None:
     """Print it."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in _rows(summary):
-        table.add_row(name, value)
-    Console(highlight=False, markup=False, soft_wrap=True).print(table)
+    out = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    rows = _rows(summary)
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        out.print(Text.assemble((f"{name:<{width}}  ", "bold"), value))
 
 
 def _rows(summary: Summary) -> list[tuple[str, str]]:

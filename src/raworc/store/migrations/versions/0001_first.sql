@@ -87,11 +87,11 @@ CREATE TABLE requests (
 
 CREATE INDEX ix_requests_created_at ON requests (created_at, id);
 
-CREATE INDEX ix_requests_turn_id ON requests (turn_id, created_at) WHERE turn_id IS NOT NULL;
-
 CREATE INDEX ix_requests_session_id ON requests (session_id, created_at) WHERE session_id IS NOT NULL;
 
 CREATE INDEX ix_requests_space ON requests (space, created_at);
+
+CREATE INDEX ix_requests_turn_id ON requests (turn_id, created_at) WHERE turn_id IS NOT NULL;
 
 CREATE TABLE request_bodies (
     id UUID NOT NULL,
@@ -190,9 +190,9 @@ CREATE TABLE sessions (
     CONSTRAINT fk_sessions_space FOREIGN KEY(space) REFERENCES spaces (name)
 );
 
-CREATE INDEX ix_sessions_work ON sessions (id) WHERE desired IS NOT NULL OR sleep_at IS NOT NULL;
-
 CREATE INDEX ix_sessions_held_by ON sessions (held_by);
+
+CREATE INDEX ix_sessions_work ON sessions (id) WHERE desired IS NOT NULL OR sleep_at IS NOT NULL;
 
 CREATE TABLE bindings (
     id UUID NOT NULL,
@@ -282,11 +282,11 @@ CREATE TABLE turns (
     CONSTRAINT fk_turns_session_id FOREIGN KEY(session_id) REFERENCES sessions (id) ON DELETE CASCADE
 );
 
-CREATE UNIQUE INDEX uq_turns_processing ON turns (session_id) WHERE status = 'processing';
+CREATE INDEX ix_turns_pending ON turns (session_id, number) WHERE status = 'pending';
 
 CREATE INDEX ix_turns_session ON turns (session_id, created_at, number);
 
-CREATE INDEX ix_turns_pending ON turns (session_id, number) WHERE status = 'pending';
+CREATE UNIQUE INDEX uq_turns_processing ON turns (session_id) WHERE status = 'processing';
 
 CREATE TABLE session_events (
     session_id UUID NOT NULL,
