@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Send
 
 from raworc.api.edge import EdgeOptions, edge_protocol
 
@@ -94,6 +94,13 @@ class Served:
             return await wire.answer()
 
 
+async def reply(send: Send, body: bytes) -> None:
+    """A whole answer, for applications that tests make up."""
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
 @asynccontextmanager
 async def serve(app: ASGIApp, options: EdgeOptions, sockets: Sequence[str] = ()) -> AsyncIterator[Served]:
     """Serve ``app`` on a free port and on Unix sockets of these names beside ``options.door_socket``."""
@@ -109,6 +116,8 @@ async def serve(app: ASGIApp, options: EdgeOptions, sockets: Sequence[str] = ())
         lifespan="off",
         log_config=None,
         access_log=False,
+        server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)

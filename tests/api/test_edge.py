@@ -1,29 +1,25 @@
-"""The HTTP edge against raw bytes: malformed requests, slow ones, huge ones, and the private sockets."""
+"""The HTTP edge against raw bytes: malformed requests, slow ones, huge ones, and readers that do not read."""
 
 import asyncio
 import contextlib
 import json
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from raworc.api.dispatch import Dispatcher
-from raworc.api.edge import EdgeOptions, door_preamble, read_preamble
-from raworc.wire.peer import Door
-from served import Served, serve
+from raworc.api.edge import EdgeOptions
+from served import Served, reply, serve
 
 pytestmark = pytest.mark.anyio
 
 KEY = b"k" * 32
-SESSION = uuid.UUID("6e0a2f5c-8d2f-4a7e-9a55-0d7f6f2f1c11")
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers what it was asked: path, peer and the body's size."""
+    """Answers what it was asked: the path, and the body's size."""
     size, more = 0, True
     while more:
         message = await receive()
@@ -31,15 +27,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
             return
         size += len(message["body"])
         more = message["more_body"]
-    peer = scope["raworc"]
-    said = {"path": scope["path"], "listener": peer.listener, "size": size, "door": str(peer.door)}
-    await reply(send, json.dumps(said).encode())
-
-
-async def reply(send: Send, body: bytes) -> None:
-    headers = [(b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await reply(send, json.dumps({"path": scope["path"], "size": size}).encode())
 
 
 @pytest.fixture
@@ -56,7 +44,7 @@ def options(home: Path) -> EdgeOptions:
 
 @pytest.fixture
 async def edge(options: EdgeOptions) -> AsyncIterator[Served]:
-    async with serve(echo, options, ["gateway.sock", "model.sock", "stray.sock"]) as served:
+    async with serve(echo, options) as served:
         yield served
 
 
@@ -275,119 +263,6 @@ async def test_a_body_sent_after_its_answer_does_not_hold_the_connection(options
 async def until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def test_the_port_is_public_and_the_model_socket_is_known(edge: Served):
-    public = await edge.ask(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-    async with edge.wire("model.sock") as wire:
-        await wire.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-        model = await wire.answer()
-
-    assert json.loads(public.body)["listener"] == "public"
-    assert json.loads(model.body)["listener"] == "model"
-
-
-async def test_an_unknown_socket_serves_nothing(edge: Served):
-    async with edge.wire("stray.sock") as wire:
-        with contextlib.suppress(ConnectionError):
-            await wire.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-        assert await wire.rest() == b""
-
-
-async def test_a_door_is_who_its_preamble_proves(edge: Served):
-    async with edge.wire("gateway.sock") as wire:
-        await wire.send(door_preamble(KEY, SESSION, 7) + b"GET /v1/models HTTP/1.1\r\nhost: a\r\n\r\n")
-        answer = json.loads((await wire.answer()).body)
-
-    assert answer["listener"] == "door"
-    assert answer["door"] == str(Door(SESSION, 7))
-
-
-async def test_a_preamble_may_come_byte_by_byte(edge: Served):
-    async with edge.wire("gateway.sock") as wire:
-        for byte in door_preamble(KEY, SESSION, 7):
-            await wire.send(bytes([byte]))
-        await wire.send(b"GET /v1/models HTTP/1.1\r\nhost: a\r\n\r\n")
-        assert (await wire.answer()).status == 200
-
-
-GOOD_LINE = door_preamble(KEY, SESSION, 7)
-BAD_PREAMBLES = {
-    "none": b"GET /v1/models HTTP/1.1\r\nhost: a\r\n\r\n",
-    "another key": door_preamble(b"x" * 32, SESSION, 7),
-    "another session": GOOD_LINE.replace(b"6e0a", b"7e0a"),
-    "another epoch": GOOD_LINE.replace(b" 7 ", b" 8 "),
-    "another version": GOOD_LINE.replace(b"DOOR 1", b"DOOR 2"),
-    "no mac": b"RAWORC-DOOR 1 " + str(SESSION).encode() + b" 7 \n",
-    "not a uuid": door_preamble(KEY, SESSION, 7).replace(str(SESSION).encode(), b"-" * 36),
-    "endless": b"RAWORC-DOOR 1 " + b"a" * 500,
-}
-
-
-@pytest.mark.parametrize("preamble", BAD_PREAMBLES.values(), ids=BAD_PREAMBLES)
-async def test_a_door_that_proves_nothing_is_closed_without_a_word(edge: Served, preamble: bytes):
-    async with edge.wire("gateway.sock") as wire:
-        with contextlib.suppress(ConnectionError):
-            await wire.send(preamble + b"GET /v1/models HTTP/1.1\r\nhost: a\r\n\r\n")
-        assert await wire.rest() == b""
-
-
-async def test_half_a_preamble_is_not_waited_for(edge: Served):
-    async with edge.wire("gateway.sock") as wire:
-        await wire.send(GOOD_LINE[:20])
-        assert await wire.rest() == b""
-
-
-def test_a_preamble_reads_back_as_its_door():
-    assert read_preamble(KEY, GOOD_LINE.rstrip(b"\n")) == Door(SESSION, 7)
-
-
-ROUTED = [
-    ("public", "GET", "/v1/models", "gateway"),
-    ("public", "HEAD", "/", "gateway"),
-    ("public", "POST", "/api/event_logging/batch", "gateway"),
-    ("public", "GET", "/", "api"),
-    ("public", "GET", "/api/v0/agents", "api"),
-    ("public", "GET", "/v1", "api"),
-    ("door", "POST", "/v1/messages", "gateway"),
-    ("door", "HEAD", "/", "gateway"),
-    ("door", "GET", "/", "404"),
-    ("door", "GET", "/api/v0/agents", "404"),
-    ("door", "POST", "/api/v0/auth/login", "404"),
-    ("door", "POST", "/api/event_logging/batch", "404"),
-    ("door", "GET", "/v1/../api/v0/agents", "gateway"),
-    ("model", "POST", "/v1/messages", "gateway"),
-    ("model", "GET", "/livez", "404"),
-]
-
-
-@pytest.mark.parametrize(("listener", "method", "path", "expected"), ROUTED)
-async def test_only_the_port_leads_to_the_api(
-    options: EdgeOptions, listener: str, method: str, path: str, expected: str
-):
-    async def api(_scope: Scope, _receive: Receive, send: Send) -> None:
-        await reply(send, b"api")
-
-    async def gateway(scope: Scope, _receive: Receive, send: Send) -> None:
-        await reply(send, b"" if scope["method"] == "HEAD" else b"gateway")
-
-    names = {"public": None, "door": "gateway.sock", "model": "model.sock"}
-    long_enough = replace(options, header_timeout_s=5)
-    async with (
-        serve(Dispatcher(api, gateway), long_enough, ["gateway.sock", "model.sock"]) as served,
-        served.wire(names[listener]) as wire,
-    ):
-        preamble = GOOD_LINE if listener == "door" else b""
-        await wire.send(preamble + f"{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".encode())
-        said = await wire.rest()
-
-    if expected == "404":
-        assert b" 404 " in said[:20]
-        assert b"NOT_FOUND" in said
-    elif method == "HEAD":
-        assert b" 200 " in said[:20]
-    else:
-        assert said.endswith(expected.encode())
 
 
 async def test_a_stopping_server_tells_its_streams(options: EdgeOptions):

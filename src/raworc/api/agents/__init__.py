@@ -1,0 +1,16 @@
+"""The agents contract: its routes in the order in which they are tried, the busiest first."""
+
+from typing import Final
+
+from raworc.api.agents import access, agents, events, files, requests, responses, states
+from raworc.api.routes import Route
+
+ROUTES: Final[tuple[Route, ...]] = (
+    *agents.ROUTES,
+    *responses.ROUTES,
+    *states.ROUTES,
+    *events.ROUTES,
+    *files.ROUTES,
+    *requests.ROUTES,
+    *access.ROUTES,
+)

@@ -1,0 +1,84 @@
+"""Responses: give an agent work, wait for it, read it, write to it from outside."""
+
+import uuid
+from typing import Annotated, Final
+
+from fastapi import Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from raworc.api.agents.render import response_object
+from raworc.api.agents.schemas import NewResponseBody, ResponseChangeBody, ResponseCount, ResponseObject
+from raworc.api.auth import MayGet, MayUpdate
+from raworc.api.bodies import JsonBody
+from raworc.api.connection import while_connected
+from raworc.api.parts import parts_of
+from raworc.api.queries import Offset, ResponseLimit
+from raworc.api.render import Json
+from raworc.api.routes import Route
+from raworc.errors import Conflict, GatewayTimeout, NotFound, RateLimited, StorageFull
+from raworc.ids import TurnId
+from raworc.services.turns import TurnChange
+
+
+async def create_response(
+    request: Request, name: str, caller: MayUpdate, body: Annotated[NewResponseBody, Depends(JsonBody(NewResponseBody))]
+) -> Response:
+    """Give the agent work. With `background: false` the answer comes when it is done, within 15 minutes."""
+    parts = parts_of(request)
+    turn = await parts.turns.start(caller, name, body.input, when_busy=body.when_busy)
+    if not body.background:
+        waiting = parts.turns.wait(caller, name, turn.id, parts.blocking_timeout_s)
+        turn = await while_connected(request, waiting)
+    return Json(response_object(turn))
+
+
+async def list_responses(
+    request: Request, name: str, caller: MayGet, limit: ResponseLimit = 100, offset: Offset = 0
+) -> Response:
+    """Responses in order of creation, markers (slept, woke) included."""
+    found = await parts_of(request).turns.page(caller, name, limit, offset)
+    return Json([response_object(turn) for turn in found])
+
+
+async def count_responses(request: Request, name: str, caller: MayGet) -> Response:
+    """How many responses the agent has, markers included."""
+    count = await parts_of(request).turns.count(caller, name)
+    return Json({"count": count, "agent_name": name})
+
+
+async def get_response(request: Request, name: str, response_id: str, caller: MayGet) -> Response:
+    """One response with its segments so far."""
+    return Json(response_object(await parts_of(request).turns.get(caller, name, turn_id(response_id))))
+
+
+async def update_response(
+    request: Request,
+    name: str,
+    response_id: str,
+    caller: MayUpdate,
+    body: Annotated[ResponseChangeBody, Depends(JsonBody(ResponseChangeBody))],
+) -> Response:
+    """Append output items, or settle the response from outside."""
+    change = TurnChange(status=body.status, input=body.input, output=body.output)
+    turns = parts_of(request).turns
+    return Json(response_object(await turns.change(caller, name, turn_id(response_id), change)))
+
+
+def turn_id(response_id: str) -> TurnId:
+    """The id in a path; what is not a UUID names no response."""
+    try:
+        return TurnId(uuid.UUID(response_id))
+    except ValueError:
+        raise NotFound(f"Response '{response_id[:100]}' not found") from None
+
+
+_WORK_FAILS: Final = (Conflict, RateLimited, StorageFull, GatewayTimeout)
+
+ROUTES: Final = (
+    Route("GET", "/agents/{name}/responses", list_responses, list[ResponseObject]),
+    Route("POST", "/agents/{name}/responses", create_response, ResponseObject, fails=_WORK_FAILS),
+    Route("GET", "/agents/{name}/responses/count", count_responses, ResponseCount),
+    Route("GET", "/agents/{name}/responses/{response_id}", get_response, ResponseObject),
+    Route("PUT", "/agents/{name}/responses/{response_id}", update_response, ResponseObject, fails=(Conflict,)),
+)

@@ -1,0 +1,325 @@
+"""The agents contract's objects: what requests carry and what is answered, field by field."""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from raworc.api.bodies import Body
+from raworc.api.schemas import Answer, Json
+
+AgentState = Literal["init", "idle", "busy", "slept"]
+ResponseStatus = Literal["pending", "processing", "completed", "failed", "cancelled"]
+Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+
+
+def _whole_number(value: object) -> object:
+    """Whole floats count as integers: some JSON writers know floats only."""
+    is_whole = isinstance(value, float) and math.isfinite(value) and value.is_integer()
+    return int(value) if isinstance(value, float) and is_whole else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole_number)]
+
+
+# ── who ──────────────────────────────────────────────────────────────────────────────────────────────
+class Credentials(Body):
+    """A login by name and password."""
+
+    user: str
+    password: str = Field(alias="pass")
+    ttl_hours: float | None = None
+
+
+class OperatorCredentials(Body):
+    """A login of the operator that the path names."""
+
+    password: str = Field(alias="pass")
+    ttl_hours: float | None = None
+
+
+class Token(Answer):
+    """What a login answers in every contract."""
+
+    token: str
+    token_type: Literal["Bearer"]
+    expires_at: Time
+    user: str
+    role: Literal["admin", "user"]
+
+
+class Profile(Answer):
+    """Whom a token speaks for."""
+
+    user: str
+    type: Literal["Admin", "User"]
+
+
+# ── agents ───────────────────────────────────────────────────────────────────────────────────────────
+class LimitsBody(Body):
+    """What one sandbox may use."""
+
+    memory_mb: Whole | None = None
+    cpus: float | None = None
+    pids: Whole | None = None
+    disk_mb: Whole | None = None
+
+
+class NewAgentBody(Body):
+    """A new agent; ``prompt`` is its first input, ``setup`` a script run at creation and at every wake."""
+
+    name: str
+    description: str | None = None
+    metadata: Json = Field(default_factory=dict[str, Any])
+    tags: list[str] = Field(default_factory=list[str])
+    secrets: dict[str, str] = Field(default_factory=dict[str, str])
+    instructions: str | None = None
+    setup: str | None = None
+    prompt: str | None = None
+    idle_timeout_seconds: Whole | None = None
+    busy_timeout_seconds: Whole | None = None
+    space: str | None = None
+    model: str | None = None
+    max_tokens: Whole | None = None
+    network: str | None = None
+    limits: LimitsBody | None = None
+
+
+class AgentChangeBody(Body):
+    """Changes of an agent; what is absent or null stays."""
+
+    description: str | None = None
+    metadata: Json | None = None
+    tags: list[str] | None = None
+    instructions: str | None = None
+    setup: str | None = None
+    idle_timeout_seconds: Whole | None = None
+    busy_timeout_seconds: Whole | None = None
+    model: str | None = None
+    max_tokens: Whole | None = None
+    network: str | None = None
+    limits: LimitsBody | None = None
+
+
+class StateBody(Body):
+    """The state to be in."""
+
+    state: AgentState
+
+
+class SleepBody(Body):
+    """When to sleep, and what to say about it."""
+
+    delay_seconds: Whole | None = None
+    note: str | None = None
+
+
+class WakeBody(Body):
+    """Work to start with."""
+
+    prompt: str | None = None
+
+
+class PublishPermissions(Answer):
+    """What a remix of a published agent may take."""
+
+    code: bool
+    secrets: bool
+    content: bool
+
+
+class Limits(Answer):
+    """What one sandbox may use."""
+
+    memory_mb: int
+    cpus: float
+    pids: int
+    disk_mb: int
+
+
+class Agent(Answer):
+    """One agent."""
+
+    name: str
+    created_by: str
+    state: AgentState
+    description: str | None
+    parent_agent_name: str | None
+    created_at: Time
+    last_activity_at: Time | None
+    metadata: Json
+    tags: list[str]
+    is_published: bool
+    published_at: Time | None
+    published_by: str | None
+    publish_permissions: PublishPermissions
+    idle_timeout_seconds: int
+    busy_timeout_seconds: int
+    idle_from: Time | None
+    busy_from: Time | None
+    context_cutoff_at: Time | None
+    space: str
+    model: str | None
+    max_tokens: int | None
+    network: str
+    limits: Limits
+    instructions: str | None
+    setup: str | None
+
+
+class ListAgentsResult(Answer):
+    """One page of agents, newest first."""
+
+    items: list[Agent]
+    total: int
+    limit: int
+    offset: int
+    page: int
+    pages: int
+
+
+class StateChanged(Answer):
+    """The state after a change."""
+
+    success: Literal[True]
+    state: AgentState
+
+
+class HoldChanged(Answer):
+    """The state after a hold began or ended, and what became of its timer."""
+
+    success: Literal[True]
+    state: AgentState
+    timeout_status: Literal["paused", "active"]
+
+
+class Cancelled(Answer):
+    """What a cancel did."""
+
+    status: Literal["ok"]
+    agent: str
+    cancelled: bool
+
+
+# ── responses ────────────────────────────────────────────────────────────────────────────────────────
+class NewResponseBody(Body):
+    """An input: ``{content: [{type: 'text', content}]}``, or the older ``{text}``."""
+
+    input: Json
+    background: bool = True
+    when_busy: Literal["queue", "reject", "interrupt"] = "queue"
+
+
+class ResponseChangeBody(Body):
+    """A response changed from outside: ``output.items`` append, ``output.text`` replaces."""
+
+    status: Literal["pending", "processing", "completed", "failed", "cancelled"] | None = None
+    input: Json | None = None
+    output: Json | None = None
+
+
+class ResponseObject(Answer):
+    """One input and all that follows from it."""
+
+    id: str
+    agent_name: str
+    status: ResponseStatus
+    input_content: list[Any]
+    output_content: list[Any]
+    segments: list[Json]
+    created_at: Time
+    updated_at: Time
+
+
+class ResponseCount(Answer):
+    """How many responses an agent has."""
+
+    count: int
+    agent_name: str
+
+
+# ── files ────────────────────────────────────────────────────────────────────────────────────────────
+FileKind = Literal["file", "dir", "symlink", "other"]
+
+
+class FileEntry(Answer):
+    """One entry of a directory; ``link_target`` is there for symlinks only."""
+
+    name: str
+    kind: FileKind
+    size: int
+    mode: str
+    mtime: Time
+    link_target: str | None = None
+
+
+class FileMetadata(Answer):
+    """One file, directory or link; ``link_target`` is there for symlinks only."""
+
+    kind: FileKind
+    size: int
+    mode: str
+    mtime: Time
+    link_target: str | None = None
+
+
+class FileList(Answer):
+    """One page of a directory; ``next_offset`` is null on the last one."""
+
+    entries: list[FileEntry]
+    offset: int
+    limit: int
+    next_offset: int | None
+    total: int
+
+
+class FileDeleted(Answer):
+    """It is gone."""
+
+    deleted: Literal[True]
+
+
+# ── recorded model calls ─────────────────────────────────────────────────────────────────────────────
+class RecordedCall(Answer):
+    """One recorded model call without its bodies; ``status`` is ``recording`` while its record is on its way."""
+
+    id: str
+    trainId: str  # noqa: N815  the document's own spelling
+    account_id: str | None
+    method: str
+    path: str
+    status_code: int | None
+    error_type: str | None
+    error_message: str | None
+    model: str | None
+    request_type: Literal["inference", "query_evaluation", "quota"]
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    response_time_ms: int | None
+    created_at: Time
+    updated_at: Time
+    conversation_id: str | None
+    branch_id: str | None
+    current_message_hash: str | None
+    parent_message_hash: str | None
+    is_subtask: bool
+    parent_task_request_id: str | None
+    turn_id: str | None
+    status: Literal["recorded", "recording"]
+
+
+class Pagination(Answer):
+    """Where a page stands."""
+
+    total: int
+    page: int
+    per_page: int
+    total_pages: int
+
+
+class RecordedCalls(Answer):
+    """One page of recorded model calls."""
+
+    requests: list[RecordedCall]
+    pagination: Pagination

@@ -1,0 +1,67 @@
+"""What an agent is doing: state, holds, sleep, wake, cancel."""
+
+from typing import Annotated, Final
+
+from fastapi import Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from raworc.api.agents.render import agent_object
+from raworc.api.agents.schemas import Agent, Cancelled, HoldChanged, SleepBody, StateBody, StateChanged, WakeBody
+from raworc.api.auth import MayUpdate
+from raworc.api.bodies import JsonBody
+from raworc.api.parts import parts_of
+from raworc.api.render import Json
+from raworc.api.routes import Route
+from raworc.errors import Conflict, RateLimited
+
+
+async def set_state(
+    request: Request, name: str, caller: MayUpdate, body: Annotated[StateBody, Depends(JsonBody(StateBody))]
+) -> Response:
+    """Ask for a state by its name; the present one changes nothing."""
+    state = await parts_of(request).sessions.set_state(caller, name, body.state)
+    return Json({"success": True, "state": state})
+
+
+async def hold_busy(request: Request, name: str, caller: MayUpdate) -> Response:
+    """Show the agent as busy and pause its idle timer, until `/idle` or the busy timeout."""
+    await parts_of(request).sessions.busy(caller, name)
+    return Json({"success": True, "state": "busy", "timeout_status": "paused"})
+
+
+async def release_idle(request: Request, name: str, caller: MayUpdate) -> Response:
+    """End a hold; a sleeping agent wakes."""
+    await parts_of(request).sessions.idle(caller, name)
+    return Json({"success": True, "state": "idle", "timeout_status": "active"})
+
+
+async def sleep_agent(
+    request: Request, name: str, caller: MayUpdate, body: Annotated[SleepBody, Depends(JsonBody(SleepBody))]
+) -> Response:
+    """Sleep after a delay of at least 5 seconds: the sandbox goes, the files stay."""
+    sessions = parts_of(request).sessions
+    return Json(agent_object(await sessions.sleep(caller, name, delay_s=body.delay_seconds, note=body.note)))
+
+
+async def wake_agent(
+    request: Request, name: str, caller: MayUpdate, body: Annotated[WakeBody, Depends(JsonBody(WakeBody))]
+) -> Response:
+    """A fresh sandbox around the same files, and work for it when there is a prompt."""
+    return Json(agent_object(await parts_of(request).sessions.wake(caller, name, prompt=body.prompt)))
+
+
+async def cancel_agent(request: Request, name: str, caller: MayUpdate) -> Response:
+    """Stop the response in work, else drop the newest one waiting."""
+    cancelled = await parts_of(request).sessions.cancel(caller, name)
+    return Json({"status": "ok", "agent": name, "cancelled": cancelled})
+
+
+ROUTES: Final = (
+    Route("PUT", "/agents/{name}/state", set_state, StateChanged, fails=(Conflict,)),
+    Route("POST", "/agents/{name}/busy", hold_busy, HoldChanged, fails=(Conflict,)),
+    Route("POST", "/agents/{name}/idle", release_idle, HoldChanged, fails=(Conflict,)),
+    Route("POST", "/agents/{name}/sleep", sleep_agent, Agent),
+    Route("POST", "/agents/{name}/wake", wake_agent, Agent, fails=(RateLimited,)),
+    Route("POST", "/agents/{name}/cancel", cancel_agent, Cancelled),
+)

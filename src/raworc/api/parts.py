@@ -1,0 +1,39 @@
+"""What the API is built from: handed in once by ``wiring.py``, reached through the application's state."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.requests import Request
+
+from raworc.services.accounts import Accounts
+from raworc.services.agents import Agents
+from raworc.services.events import Events
+from raworc.services.files import AgentFiles
+from raworc.services.requests import Requests
+from raworc.services.sessions import Sessions
+from raworc.services.turns import Turns
+
+
+@dataclass(frozen=True)
+class ApiParts:
+    """The services behind the edges, and the edges' own limits.
+
+    ``ready`` returns when this process can serve, and raises :class:`raworc.errors.Unavailable` when it cannot.
+    """
+
+    accounts: Accounts
+    agents: Agents
+    sessions: Sessions
+    turns: Turns
+    events: Events
+    files: AgentFiles
+    requests: Requests
+    ready: Callable[[], Awaitable[None]]
+    body_limit_bytes: int = 1_048_576
+    blocking_timeout_s: float = 900.0
+
+
+def parts_of(request: Request) -> ApiParts:
+    """The parts of the application that serves this request."""
+    return cast("ApiParts", request.app.state.parts)
