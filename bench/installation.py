@@ -1,0 +1,116 @@
+"""A fresh installation to measure: ``raworc up`` on an empty home, and a bare client that costs little itself."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_START_S = 60
+_STOP_S = 30
+_PREFIX = "/agents/api/v0"
+_FOREIGN = ("ANTHROPIC_", "OPENAI_", "CLAUDE_", "RAWORC_")
+
+
+class Answered(Exception):
+    """The server answered with an error."""
+
+
+class Api:
+    """One keep-alive connection. Not for several threads."""
+
+    def __init__(self, port: int, token: str | None = None) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        self._headers = {"content-type": "application/json"}
+        if token:
+            self._headers["authorization"] = f"Bearer {token}"
+
+    def call(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401  whatever JSON comes
+        content = None if body is None else json.dumps(body)
+        self._connection.request(method, _PREFIX + path, content, self._headers)
+        answer = self._connection.getresponse()
+        data = answer.read()
+        if answer.status != http.client.OK:
+            raise Answered(f"{method} {path}: {answer.status} {data.decode(errors='replace')[:300]}")
+        return json.loads(data) if data else None
+
+    def ask(self, agent: str, text: str) -> dict[str, Any]:
+        """A blocking turn; raises unless it completes."""
+        body = {"input": {"content": [{"type": "text", "content": text}]}, "background": False}
+        turn = self.call("POST", f"/agents/{agent}/responses", body)
+        if turn["status"] != "completed":
+            raise Answered(f"turn {turn['id']} of '{agent}' is '{turn['status']}'")
+        return turn
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A running one. ``start_s`` is what its start took, from the command to the first answer."""
+
+    home: Path
+    port: int
+    token: str
+    start_s: float
+
+    def api(self) -> Api:
+        return Api(self.port, self.token)
+
+
+@contextmanager
+def installed() -> Iterator[Installation]:
+    """Start one (twice, so that ``start_s`` is that of an installed server), stop and remove it at the end."""
+    home = Path(tempfile.mkdtemp(prefix="rwb-"))
+    home.chmod(0o755)
+    try:
+        with _up(home):
+            pass
+        with _up(home) as running:
+            yield running
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def _up(home: Path) -> Iterator[Installation]:
+    port = _free_port()
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
+    command = [sys.executable, "-m", "raworc", "up", "--home", str(home), "--port", str(port)]
+    started = time.monotonic()
+    with (home / "up.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
+    try:
+        token = _login(process, port, home)
+        yield Installation(home, port, token, time.monotonic() - started)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(_STOP_S)
+
+
+def _login(process: subprocess.Popen[bytes], port: int, home: Path) -> str:
+    ends = time.monotonic() + _START_S
+    while True:
+        try:
+            return str(Api(port).call("POST", "/operators/admin/login", {"pass": "admin"})["token"])
+        except (OSError, http.client.HTTPException, Answered):
+            if process.poll() is not None or time.monotonic() > ends:
+                sys.exit(f"'raworc up' did not start:\n{(home / 'up.log').read_text()[-3000:]}")
+            time.sleep(0.01)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,211 @@
+"""How long an agent keeps its user waiting: create, wake, turns, and many agents at once.
+
+usage: .venv/bin/python bench/turns.py [--runs 60] [--crowd 64] [--json]
+
+Starts ``raworc up`` on an empty home of its own, with the scripted model, so that what is measured is ours alone.
+Client, server, operator, recorder and Postgres share the machine's cores. Times are milliseconds as the client
+sees them, over one keep-alive connection.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from installation import Api, Installation, installed
+
+_POLL_S = 0.002
+_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table. ``must_ms`` and ``aim_ms`` bound ``judged_ms``; None: shown, not judged."""
+
+    what: str
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    runs: int
+    must_ms: float | None = None
+    aim_ms: float | None = None
+    judged: str = "p50"
+
+    @property
+    def judged_ms(self) -> float:
+        return {"p50": self.p50_ms, "p95": self.p95_ms, "p99": self.p99_ms}[self.judged]
+
+    @property
+    def verdict(self) -> str:
+        if self.must_ms is None:
+            return ""
+        if self.judged_ms > self.must_ms:
+            return "miss"
+        return "ok" if self.aim_ms is None or self.judged_ms > self.aim_ms else "ok, aim met"
+
+
+def figure(
+    what: str, times_ms: list[float], *, must: float | None = None, aim: float | None = None, judged: str = "p50"
+) -> Figure:
+    """The quantiles of ``times_ms``."""
+    cuts = statistics.quantiles(times_ms, n=100, method="inclusive")
+    return Figure(what, cuts[49], cuts[94], cuts[98], len(times_ms), must, aim, judged)
+
+
+def measure(installation: Installation, *, runs: int, crowd: int) -> list[Figure]:
+    """Every figure, in the order of a user's day."""
+    api = installation.api()
+    warm_up(api)
+    fdatasync = figure("fdatasync of 8 KiB on this disk", [sync_ms() for _ in range(200)])
+    start = figure("start of an installed server", [installation.start_s * 1000] * 2, must=3000, aim=1500)
+    return [
+        fdatasync,
+        start,
+        figure("create -> idle", [create_ms(api, f"new-{number}") for number in range(runs)], must=100, aim=50),
+        figure("wake -> idle", [wake_ms(api, "new-0") for _ in range(runs)], must=80, aim=40),
+        figure("turn without tools", [turn_ms(api, "hello") for _ in range(runs * 2)], must=25, aim=12),
+        figure("turn with one bash tool", [turn_ms(api, BASH) for _ in range(runs * 2)], must=50, aim=25),
+        *crowd_figures(installation, crowd),
+    ]
+
+
+BASH = "```bash\necho hello\n```"
+
+
+def warm_up(api: Api) -> None:
+    """The first calls pay for imports and pools; a server that runs for days does not."""
+    create_ms(api, "warm")
+    for _ in range(5):
+        api.ask("warm", BASH)
+
+
+def create_ms(api: Api, name: str) -> float:
+    """From POST to the state ``idle``: its sandbox is up."""
+    started = time.perf_counter()
+    api.call("POST", "/agents", {"name": name})
+    return wait_state(api, name, "idle", started)
+
+
+def wake_ms(api: Api, name: str) -> float:
+    """From POST wake to ``idle``, after putting it to sleep."""
+    api.call("PUT", f"/agents/{name}/state", {"state": "slept"})
+    wait_state(api, name, "slept", time.perf_counter())
+    started = time.perf_counter()
+    api.call("POST", f"/agents/{name}/wake", {})
+    return wait_state(api, name, "idle", started)
+
+
+def wait_state(api: Api, name: str, state: str, started: float) -> float:
+    while api.call("GET", f"/agents/{name}")["state"] != state:
+        if time.perf_counter() - started > _TIMEOUT_S:
+            sys.exit(f"'{name}' did not become '{state}' in {_TIMEOUT_S} s")
+        time.sleep(_POLL_S)
+    return (time.perf_counter() - started) * 1000
+
+
+def turn_ms(api: Api, text: str) -> float:
+    """A blocking turn, from POST to its whole answer."""
+    started = time.perf_counter()
+    api.ask("warm", text)
+    return (time.perf_counter() - started) * 1000
+
+
+def crowd_figures(installation: Installation, size: int) -> list[Figure]:
+    """Many agents that work at the same time, and how the API feels meanwhile."""
+    names = [f"crowd-{number}" for number in range(size)]
+    apis = [installation.api() for _ in names]
+    done = threading.Event()
+    with ThreadPoolExecutor(size + 1) as pool:
+        started = time.perf_counter()
+        list(pool.map(create_ms, apis, names))
+        created = (time.perf_counter() - started) * 1000
+        watching = pool.submit(watch, installation, done)
+        started = time.perf_counter()
+        turns = list(pool.map(timed_turns, apis, names))
+        answered = (time.perf_counter() - started) * 1000
+        done.set()
+        reads = watching.result()
+    flat = [each for turn in turns for each in turn]
+    return [
+        figure(f"{size} agents at once: all idle", [created, created]),
+        figure(f"{size} agents at once: 3 turns with a tool each, all complete", [answered, answered]),
+        figure(f"{size} agents at once: one turn", flat),
+        figure(f"{size} agents at once: GET agent", reads, must=250, judged="p99"),
+    ]
+
+
+def timed_turns(api: Api, name: str) -> list[float]:
+    """Three turns of one agent of the crowd; each must answer with its own name."""
+    times: list[float] = []
+    for _ in range(3):
+        started = time.perf_counter()
+        turn = api.ask(name, f"```bash\necho {name}\n```")
+        times.append((time.perf_counter() - started) * 1000)
+        if turn["output_content"][0]["content"] != name:
+            sys.exit(f"'{name}' got another's answer: {turn['output_content']}")
+    return times
+
+
+def watch(installation: Installation, done: threading.Event) -> list[float]:
+    """Read an agent 20 times a second until told to stop."""
+    api = installation.api()
+    times: list[float] = []
+    while not done.wait(0.05) or len(times) < 10:
+        started = time.perf_counter()
+        api.call("GET", "/agents/warm")
+        times.append((time.perf_counter() - started) * 1000)
+    return times
+
+
+def sync_ms() -> float:
+    """What one durable write costs here, before anything of ours."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"x" * 8192)
+        file.flush()
+        started = time.perf_counter()
+        os.fdatasync(file.fileno())
+        return (time.perf_counter() - started) * 1000
+
+
+def show(figures: list[Figure]) -> None:
+    print(f"{'ms':<62}{'p50':>8}{'p95':>8}{'p99':>8}{'runs':>6}{'must':>7}{'aim':>6}")
+    for one in figures:
+        bounds = f"{one.must_ms or '':>7}{one.aim_ms or '':>6}  {one.verdict}"
+        print(f"{one.what:<62}{one.p50_ms:>8.1f}{one.p95_ms:>8.1f}{one.p99_ms:>8.1f}{one.runs:>6}{bounds}")
+
+
+def main() -> int:
+    """1 when a must is missed."""
+    parser = argparse.ArgumentParser(description="Measure how long an agent keeps its user waiting.")
+    parser.add_argument("--runs", type=int, default=60, help="repetitions of each single measurement")
+    parser.add_argument("--crowd", type=int, default=64, help="agents that work at once")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    options = parser.parse_args()
+    with installed() as installation:
+        figures = measure(installation, runs=options.runs, crowd=options.crowd)
+    if options.json:
+        rows = [{**asdict(one), "verdict": one.verdict} for one in figures]
+        print(json.dumps({"machine": machine(), "figures": rows}, indent=2))
+    else:
+        print(machine())
+        show(figures)
+    return 1 if any(one.verdict == "miss" for one in figures) else 0
+
+
+def machine() -> str:
+    """What this was measured on."""
+    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    name = model[0].partition(":")[2].strip() if model else platform.machine()
+    return f"{os.cpu_count()} cores ({name}), Linux {platform.release()}, Python {platform.python_version()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

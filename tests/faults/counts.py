@@ -1,0 +1,15 @@
+"""How much of each fault: small counts in every run of the suite, the long table with ``--faults``."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Counts:
+    operator_kills: int
+    backend_kills: int
+    streamed_tools: int
+    crowd: int
+
+
+SMALL = Counts(operator_kills=25, backend_kills=4, streamed_tools=12, crowd=16)
+LONG = Counts(operator_kills=200, backend_kills=25, streamed_tools=40, crowd=64)

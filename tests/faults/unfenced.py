@@ -1,0 +1,35 @@
+"""An operator that breaks two promises, so that a test can show that the judge notices.
+
+It writes although it may have lost its hold, and it runs a tool again whose outcome is unknown. The product has no
+switch for this: it is done here, before the operator's modules are loaded.
+"""
+
+from collections.abc import Sequence
+
+from raworc.domain import turns
+from raworc.store import progress
+
+_kept_promise = turns.resumed
+_fenced_write = progress.write
+
+
+def run_again(steps: Sequence[turns.Step], *, model_calls: int, max_model_calls: int) -> object:
+    """What the product decides, but for tools with an unknown outcome."""
+    move = _kept_promise(steps, model_calls=model_calls, max_model_calls=max_model_calls)
+    return turns.RunTool(move.number, move.use) if isinstance(move, turns.ReportUnknown) else move
+
+
+async def write_anyway(conn, session_id, entries, *, new_turns=(), fence=None) -> object:
+    """What the product writes, whoever holds the session."""
+    del fence
+    return await _fenced_write(conn, session_id, entries, new_turns=new_turns)
+
+
+turns.resumed = run_again
+progress.write = write_anyway
+
+from raworc.supervisor import operator  # noqa: E402  it must see the patched rules
+from raworc.supervisor.entry import run_child  # noqa: E402  it must see the patched rules
+
+if __name__ == "__main__":
+    run_child(operator._prepare)
