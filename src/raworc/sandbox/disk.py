@@ -79,7 +79,7 @@ class DiskWatch:
     def _measured(self) -> tuple[int, float]:
         """Bytes, and the seconds it took to count them."""
         started = time.monotonic()
-        size = trees.measure(self._watched.workspace)
+        size = trees.measure(self._watched.workspace, 2 * max(self._watched.limit_bytes, self._size))
         return size, time.monotonic() - started
 
     def _has_lost_room(self) -> bool:

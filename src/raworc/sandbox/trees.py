@@ -45,8 +45,14 @@ class _Level:
 class _Sum:
     """Bytes so far; files with several names count once."""
 
+    enough: int
     total: int = 0
     linked: set[int] = field(default_factory=set[int])
+
+    @property
+    def is_enough(self) -> bool:
+        """Nobody needs to know more."""
+        return self.total > self.enough
 
     def add(self, entry: os.DirEntry[str]) -> None:
         """Count one entry, unless it vanished."""
@@ -59,12 +65,15 @@ class _Sum:
             self.total += found.st_blocks * _BLOCK_BYTES + _INODE_BYTES
 
 
-def measure(workspace: Path) -> int:
-    """Bytes on disk below a folder, or ``UNMEASURABLE``. Others may be writing to it."""
-    counted = _Sum()
+def measure(workspace: Path, enough_bytes: int = UNMEASURABLE) -> int:
+    """Bytes on disk below a folder, or ``UNMEASURABLE``. Others may be writing to it.
+
+    Stops counting above ``enough_bytes``: who writes as fast as we read would keep us for ever.
+    """
+    counted = _Sum(enough_bytes)
     levels = [_count(_open_top(workspace), counted)]
     try:
-        while levels:
+        while levels and not counted.is_enough:
             names = levels[-1].names
             if not names:
                 os.close(levels.pop().folder)
@@ -297,6 +306,8 @@ def _count(folder: int, counted: _Sum) -> _Level:
     level = _Level(folder, [])
     for entry in _entries(folder):
         counted.add(entry)
+        if counted.is_enough:
+            break
         if entry.is_dir(follow_symlinks=False):
             level.names.append(entry.name)
     return level

@@ -329,6 +329,7 @@ class Guest:
         run.reason = reason
         run.kill_at = time.monotonic() + GRACE_S
         signal_session(run.pid, _signal.SIGTERM)
+        signal_session(run.pid, _signal.SIGCONT)  # the stopped hear it too
 
     def close(self, run: Run) -> None:
         """Close its stream; the run goes on being watched while its command lives."""
