@@ -15,10 +15,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from raworc.client import Raworc
 from raworc.settings import DEFAULT_PASSWORD, Settings, child_environ
 from raworc.supervisor.home import prepare_home
 from raworc.supervisor.listeners import Listeners, open_listeners
+from raworc.supervisor.processes import GO, Launch
 
 KINDS = ("server", "operator", "recorder")
 _START_S = 30.0
@@ -111,20 +114,22 @@ class Stack:
     def _spawn(self, name: str, program: Sequence[str] | None) -> int:
         kind = name.partition("-")[0]
         listeners = self._listeners.descriptors if kind == "server" else ()
-        reading, writing = os.pipe()
-        launch = {"name": name, "parent": os.getpid(), "report_fd": writing, "listeners": listeners or None}
+        (gate_end, gate), (reading, writing) = os.pipe(), os.pipe()
+        os.write(gate, GO)
+        launch = Launch(name, os.getpid(), gate_end, writing, listeners or None)
         arguments = program or ["-m", f"raworc.supervisor.{kind}"]
         with self._log(name).open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, *arguments, json.dumps(launch)],
+                [sys.executable, *arguments, msgspec.json.encode(launch).decode()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(writing, *listeners),
+                pass_fds=(gate_end, writing, *listeners),
                 env=child_environ(self.settings),
                 start_new_session=True,
             )
-        os.close(writing)
+        for descriptor in (gate_end, gate, writing):
+            os.close(descriptor)
         return reading
 
     def _wait_report(self, name: str, reading: int) -> None:

@@ -16,7 +16,9 @@ class Address:
     """Where to listen, and the home."""
 
     host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None
-    port: Annotated[int | None, typer.Option(help="Port to listen on. [default: 9000]", min=1, max=65535)] = None
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 9000]", min=0, max=65535)
+    ] = None
     home: Home = None
 
 

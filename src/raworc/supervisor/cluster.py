@@ -93,7 +93,7 @@ class Cluster:
 
     def url(self, database: str = DATABASE, role: str = ROLE) -> str:
         """Where to connect to."""
-        return f"postgresql://{role}@/{quote(database)}?host={quote(str(self.socket_dir), safe='')}&port={_PORT}"
+        return url_at(self.socket_dir, database, role)
 
     def initialise(self) -> None:
         """Create the data, the role and the database, all or nothing. Already there: no-op.
@@ -211,6 +211,11 @@ class Cluster:
             group=owner and owner.pw_gid,
             extra_groups=owner and (),
         )
+
+
+def url_at(socket_dir: Path, database: str = DATABASE, role: str = ROLE) -> str:
+    """Where a cluster with its socket in ``socket_dir`` is, whether it runs or not."""
+    return f"postgresql://{role}@/{quote(database)}?host={quote(str(socket_dir), safe='')}&port={_PORT}"
 
 
 def _wheel() -> Path:

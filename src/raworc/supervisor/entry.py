@@ -22,7 +22,7 @@ from raworc.settings import Settings, read_settings
 from raworc.supervisor.database import brought_up_to_date
 from raworc.supervisor.home import prepare_home
 from raworc.supervisor.listeners import Listeners
-from raworc.supervisor.processes import Launch, Report
+from raworc.supervisor.processes import GO, Launch, Report
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -71,6 +71,9 @@ def run_child(prepare: Prepare) -> None:
     """The process that ``raworc up`` started with a :class:`Launch` on its command line. Does not return."""
     launch = msgspec.json.decode(sys.argv[1], type=Launch)
     _die_with(launch.parent)
+    with os.fdopen(launch.gate_fd, "rb", buffering=0) as gate:
+        if gate.read(len(GO)) != GO:
+            sys.exit(0)
     try:
         settings = read_settings()
         configure(settings, process=launch.name, file=settings.logs_dir / f"{launch.name}.log")

@@ -10,7 +10,7 @@ import structlog
 
 from raworc.errors import DatabaseUnavailable
 from raworc.settings import Settings
-from raworc.supervisor.cluster import Cluster, has_ended, install
+from raworc.supervisor.cluster import Cluster, has_ended, install, url_at
 
 BACKOFF_S: Final = (0.2, 5.0)
 STOP_TIMEOUT_S: Final = 30.0
@@ -36,8 +36,8 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """Where to connect to."""
-        return self.cluster.url()
+        """Where to connect to, once it is started."""
+        return url_at(self._settings.postgres_socket_dir)
 
     async def start(self) -> None:
         """Return when it takes connections; create it when the home is new.

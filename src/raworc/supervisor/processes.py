@@ -1,7 +1,8 @@
 """Child processes of ``raworc up``: started with what they inherit, restarted when they die, stopped in order.
 
-A child is told one line of JSON on its command line (:class:`Launch`) and answers one on a pipe
-(:class:`Report`): that it serves, or why it will not. It dies with us, whatever we die of.
+A child is told one line of JSON on its command line (:class:`Launch`), loads its program, waits at a gate until
+it may use the database, and answers one line on a pipe (:class:`Report`): that it serves, or why it will not. It
+dies with us, whatever we die of.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import structlog
@@ -22,16 +23,21 @@ from raworc.settings import Settings, child_environ
 
 BACKOFF_S: Final = (0.2, 5.0)
 START_TIMEOUT_S: Final = 60.0
+GO: Final = b"g"
 _STEADY_S: Final = 10.0
 
 log = structlog.get_logger(__name__)
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """What a child is told: its name (also its log file's), who its parent is, and what it inherits."""
+    """What a child is told: its name (also its log file's), who its parent is, and what it inherits.
+
+    It begins its work once it reads ``GO`` from ``gate_fd``; the end of the file instead means that it is not wanted.
+    """
 
     name: str
     parent: int
+    gate_fd: int
     report_fd: int
     listeners: tuple[int, int, int] | None = None
 
@@ -53,6 +59,14 @@ class Program:
     environ: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
+@dataclass
+class _Starting:
+    """A process that has not reported yet: where its gate and its report are."""
+
+    gate: int
+    report: int
+
+
 class Child:
     """One process that is kept running from ``start`` to ``stop``."""
 
@@ -62,7 +76,19 @@ class Child:
         self._program = program
         self._settings = settings
         self._process: asyncio.subprocess.Process | None = None
+        self._starting: _Starting | None = None
         self._keeping: asyncio.Task[None] | None = None
+
+    async def load(self) -> None:
+        """Let it load its program while the database gets ready; it waits for ``start``.
+
+        Raises:
+            Unavailable: it cannot be started.
+        """
+        try:
+            self._starting = await self._spawn()
+        except OSError as error:
+            raise Unavailable(f"'{self.name}' cannot be started: {error.strerror}") from error
 
     async def start(self) -> None:
         """Return when it serves.
@@ -70,19 +96,14 @@ class Child:
         Raises:
             Unavailable: it refused, or did not come up; the message says why.
         """
-        report = await self._launch()
-        if report.refusal is not None:
-            raise Unavailable(report.refusal)
-        self.facts = report.facts
+        self.facts = (await self._report()).facts
         self._keeping = asyncio.create_task(self._keep(), name=self.name)
 
     async def run_once(self) -> None:
         """For a process that ends by itself: return when it has. Raises as ``start``."""
-        report = await self._launch()
+        await self._report()
         if self._process is not None:
             await self._process.wait()
-        if report.refusal is not None:
-            raise Unavailable(report.refusal)
 
     async def stop(self, *, timeout_s: float) -> None:
         """SIGTERM, and SIGKILL after ``timeout_s``; returns when it has ended."""
@@ -92,7 +113,8 @@ class Child:
         process = self._process
         if process is None:
             return
-        _send(process, signal.SIGTERM)
+        _send(process, signal.SIGKILL if self._starting else signal.SIGTERM)
+        self._forget_start()
         try:
             await asyncio.wait_for(process.wait(), timeout_s)
         except TimeoutError:
@@ -104,6 +126,12 @@ class Child:
         """End it at once; ``stop`` must still be called."""
         if self._process is not None:
             _send(self._process, signal.SIGKILL)
+
+    def _forget_start(self) -> None:
+        if self._starting is not None:
+            os.close(self._starting.gate)
+            os.close(self._starting.report)
+            self._starting = None
 
     async def _keep(self) -> None:
         delay_s = BACKOFF_S[0]
@@ -117,49 +145,62 @@ class Child:
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, BACKOFF_S[1])
             since = time.monotonic()
-            report = await self._launch()
-            if report.refusal is not None:
-                log.warning("process did not start", child=self.name, reason=report.refusal)
+            try:
+                await self._report()
+            except Unavailable as error:
+                log.warning("process did not start", child=self.name, reason=error.message)
 
-    async def _launch(self) -> Report:
-        reading, writing = os.pipe()
+    async def _report(self) -> Report:
+        if self._starting is None:
+            await self.load()
+        starting, self._starting = cast("_Starting", self._starting), None
+        with os.fdopen(starting.gate, "wb") as gate, contextlib.suppress(BrokenPipeError):
+            gate.write(GO)
         try:
-            self._process = await self._spawn(writing)
-        except OSError as error:
-            os.close(reading)
-            return Report(refusal=f"'{self.name}' cannot be started: {error.strerror}")
-        finally:
-            os.close(writing)
-        try:
-            return await asyncio.wait_for(_report(reading, self.name, self._log_file), START_TIMEOUT_S)
+            report = await asyncio.wait_for(_read_report(starting.report), START_TIMEOUT_S)
         except TimeoutError:
-            _send(self._process, signal.SIGKILL)
-            return Report(refusal=f"'{self.name}' did not start within {START_TIMEOUT_S:g} s: see '{self._log_file}'")
+            self.kill()
+            raise self._refused(f"did not start within {START_TIMEOUT_S:g} s") from None
+        if report is None:
+            raise self._refused("ended while it started")
+        if report.refusal is not None:
+            raise Unavailable(report.refusal)
+        return report
 
-    async def _spawn(self, report_fd: int) -> asyncio.subprocess.Process:
+    def _refused(self, how: str) -> Unavailable:
+        return Unavailable(f"'{self.name}' {how}: see '{self._log_file}'")
+
+    async def _spawn(self) -> _Starting:
         inherited = self._program.listeners
-        launch = Launch(self.name, os.getpid(), report_fd, inherited)
-        told = msgspec.json.encode(launch).decode()
-        descriptor = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        (gate_end, gate), (report, report_end) = os.pipe(), os.pipe()
+        log_file = os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        told = msgspec.json.encode(Launch(self.name, os.getpid(), gate_end, report_end, inherited)).decode()
         try:
-            return await asyncio.create_subprocess_exec(
+            self._process = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-m", self._program.module, told],
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=descriptor,
-                stderr=descriptor,
-                pass_fds=(report_fd, *(inherited or ())),
+                stdout=log_file,
+                stderr=log_file,
+                pass_fds=(gate_end, report_end, *(inherited or ())),
                 env={**child_environ(self._settings), **self._program.environ},
                 start_new_session=True,  # a Ctrl-C in the terminal is for us: we stop them in order
             )
+        except OSError:
+            os.close(gate)
+            os.close(report)
+            raise
         finally:
-            os.close(descriptor)
+            for descriptor in (gate_end, report_end, log_file):
+                os.close(descriptor)
+        return _Starting(gate, report)
 
     @property
     def _log_file(self) -> str:
         return str(self._settings.logs_dir / f"{self.name}.log")
 
 
-async def _report(descriptor: int, name: str, log_file: str) -> Report:
+async def _read_report(descriptor: int) -> Report | None:
+    """The line that a process answers; None when it ended without one."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     pipe = os.fdopen(descriptor, "rb")
@@ -168,9 +209,7 @@ async def _report(descriptor: int, name: str, log_file: str) -> Report:
         line = await reader.readline()
     finally:
         transport.close()
-    if not line:
-        return Report(refusal=f"'{name}' ended while it started: see '{log_file}'")
-    return msgspec.json.decode(line, type=Report)
+    return msgspec.json.decode(line, type=Report) if line else None
 
 
 def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

@@ -1,7 +1,8 @@
 """``raworc up``: everything on one machine, started together and stopped in order.
 
-Postgres first, then servers, operator and recorder side by side; at the end servers drain, then the operator,
-then the recorder loads what is left, then Postgres. Meant to be quick: it loads little, the children work.
+Postgres first, then servers, operator and recorder side by side (they load their programs meanwhile); at the end
+servers drain, then the operator, then the recorder loads what is left, then Postgres. Meant to be quick: it loads
+little, the children work.
 """
 
 import asyncio
@@ -60,12 +61,14 @@ class _Installation:
         """Everything serves when this returns."""
         settings, is_public = self._settings, not self._listeners.is_loopback
         if self._postgres is not None:
-            await self._postgres.start()
             settings = replace(settings, database_url=self._postgres.url)
+        self._make_children(settings)
+        await _all(child.load() for child in self._children)
+        if self._postgres is not None:
+            await self._postgres.start()
         look = await brought_up_to_date(settings)
         if is_public:
             await refuse_default_password(settings, look)
-        self._make_children(settings)
         asking = asyncio.create_task(has_default_password(look))
         await _all(child.start() for child in self._children)
         facts = {key: fact for child in self._children for key, fact in child.facts.items()}
