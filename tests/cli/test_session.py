@@ -1,0 +1,198 @@
+"""The command line against a running installation, as a person uses it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from raworc.settings import DEFAULT_PASSWORD
+from stack import Stack
+
+WORK = "Please:\n```bash\nmkdir -p code; echo 'print(6 * 7)' > code/a.py; python3 code/a.py\n```\n"
+FAULT = 'x\n```fault\n{"status": 400, "times": 99}\n```\n'
+
+
+@dataclass
+class Shell:
+    """A person's terminal: one credentials file, one server."""
+
+    env: dict[str, str]
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "raworc", *arguments],
+            env=self.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, typed: str = "", code: int = 0) -> str:
+        process = self.start(*arguments)
+        out, err = process.communicate(typed, timeout=60)
+        assert process.returncode == code, f"{arguments}: {out}{err}"
+        return out + err
+
+    def json(self, *arguments: str) -> dict[str, object]:
+        return json.loads(self.run(*arguments, "--json"))
+
+
+@pytest.fixture(scope="module")
+def shell(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    path = tmp_path_factory.mktemp("person") / "credentials.json"
+    shell = Shell({"PATH": os.environ["PATH"], "RAWORC_CREDENTIALS": str(path)})
+    shell.run("login", "--url", stack.url, "--password-stdin", typed=f"{DEFAULT_PASSWORD}\n")
+    return shell
+
+
+@pytest.fixture
+def agent(stack: Stack, request: pytest.FixtureRequest) -> Iterator[str]:
+    name = request.node.name.replace("_", "-")[:60].rstrip("-")
+    with stack.client() as client:
+        client.agents.create(name, model="scripted")
+        yield name
+        client.agents.delete(name)
+
+
+def test_login_tells_who_and_where(shell: Shell, stack: Stack):
+    path = Path(shell.env["RAWORC_CREDENTIALS"])
+    assert path.stat().st_mode & 0o777 == 0o600
+    status = shell.json("status")
+    assert (status["server"], status["user"], status["role"]) == (stack.url, "admin", "Admin")
+
+
+def test_a_wrong_password_is_refused_and_nothing_is_kept(shell: Shell, stack: Stack, tmp_path: Path):
+    other = Shell({**shell.env, "RAWORC_CREDENTIALS": str(tmp_path / "none.json")})
+    said = other.run("login", "--url", stack.url, "--password-stdin", typed="wrong-password\n", code=1)
+    assert "raworc: " in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "none.json").exists()
+
+
+def test_logout_forgets(shell: Shell, stack: Stack, tmp_path: Path):
+    other = Shell({**shell.env, "RAWORC_CREDENTIALS": str(tmp_path / "c.json")})
+    other.run("login", "--url", stack.url, "--password-stdin", typed=f"{DEFAULT_PASSWORD}\n")
+    assert "Logged out" in other.run("logout")
+    assert "not logged in: run 'raworc login'" in other.run("agents", "list", code=1)
+
+
+def test_a_password_needs_a_terminal_or_a_pipe(shell: Shell, stack: Stack):
+    assert "use '--password-stdin'" in shell.run("login", "--url", stack.url, code=1)
+
+
+def test_work_is_shown_as_it_happens(shell: Shell, agent: str):
+    shown = shell.run("ask", agent, WORK)
+    assert "$ mkdir -p code" in shown
+    assert "│ 42\n╰ ok" in shown
+    assert "completed in" in shown
+    assert "│ 42" in shell.run("ask", agent, "-", typed=WORK), "work may come from a pipe"
+
+
+def test_events_are_json_lines_for_programs(shell: Shell, agent: str):
+    events = [json.loads(line) for line in shell.run("ask", agent, WORK, "--json").splitlines()]
+    kinds = [event["segment"]["type"] for event in events if event["event"] == "segment"]
+    assert kinds[-3:] == ["tool_call", "tool_result", "final"]
+    assert events[-1]["event"] == "response"
+    assert events[-1]["response"]["status"] == "completed"
+    ids = [event["id"] for event in events if "id" in event]
+    assert ids == sorted(set(ids))
+
+
+def test_failed_work_fails_the_command(shell: Shell, agent: str):
+    said = shell.run("ask", agent, FAULT, code=1)
+    assert "ended failed" in said
+
+
+def test_background_work_is_found_in_the_log(shell: Shell, agent: str):
+    response_id = shell.run("ask", agent, "hello there", "--background").strip()
+    shell.run("ask", agent, "and again")
+    log = shell.run("agents", "log", agent)
+    assert response_id in log
+    assert "> hello there" in log
+    assert "You said: hello there" in log
+    lines = [json.loads(line) for line in shell.run("agents", "log", agent, "--json", "--last", "1").splitlines()]
+    assert len(lines) == 1
+
+
+def test_model_calls_are_listed(shell: Shell, agent: str):
+    shell.run("ask", agent, WORK)
+    calls = shell.json("agents", "requests", agent)["requests"]
+    assert len(calls) == 2
+    assert all(call["input_tokens"] > 0 and call["status_code"] == 200 for call in calls)
+    assert "scripted" in shell.run("agents", "requests", agent)
+
+
+def test_files_are_listed_and_read(shell: Shell, agent: str):
+    shell.run("ask", agent, WORK)
+    assert "code/" in shell.run("agents", "files", agent)
+    assert "a.py" in shell.run("agents", "files", agent, "code")
+    assert shell.run("agents", "files", agent, "code/a.py", "--read") == "print(6 * 7)\n"
+    assert "raworc: " in shell.run("agents", "files", agent, "../etc", code=1)
+
+
+def test_sleep_and_wake_keep_the_files(shell: Shell, agent: str):
+    shell.run("ask", agent, WORK)
+    assert "is asleep" in shell.run("agents", "sleep", agent, "--note", "lunch", "--wait")
+    assert "raworc: " in shell.run("agents", "files", agent, code=1)
+    assert "is awake" in shell.run("agents", "wake", agent, "--wait")
+    assert shell.run("agents", "files", agent, "code/a.py", "--read") == "print(6 * 7)\n"
+    assert "· slept: lunch" in shell.run("agents", "log", agent)
+
+
+def test_an_agent_is_created_changed_found_and_deleted(shell: Shell):
+    agent = "crud"
+    assert "init" in shell.run("agents", "create", agent, "--model", "scripted", "--secret", "KEY=value")
+    shell.run("agents", "update", agent, "--description", "Counts things", "--tag", "prod", "--idle-timeout", "600")
+    found = shell.json("agents", "list", "--search", "counts", "--tag", "prod")
+    assert [item["name"] for item in found["items"]] == [agent]
+    assert shell.json("agents", "get", agent)["idle_timeout_seconds"] == 600
+    assert f"\n{agent} " in shell.run("agents", "list")
+    assert "nothing was deleted" in shell.run("agents", "delete", agent, typed="n\n", code=1)
+    shell.run("agents", "delete", agent, "--yes")
+    assert "not found" in shell.run("agents", "get", agent, code=1)
+
+
+def test_a_refused_name_says_why(shell: Shell):
+    said = shell.run("agents", "create", "not_a_name", code=1)
+    assert "raworc: " in said
+    assert "name" in said
+
+
+def test_ctrl_c_cancels_the_work(shell: Shell, agent: str):
+    asking = shell.start("ask", agent, "```bash\necho started; sleep 50\n```", "--json")
+    assert asking.stdout
+    deadline = time.monotonic() + 30
+    for line in asking.stdout:
+        assert time.monotonic() < deadline
+        if '"tool_call"' in line:
+            break
+    asking.send_signal(signal.SIGINT)
+    _, err = asking.communicate(timeout=30)
+    assert asking.returncode == 130, err
+    assert "cancelled" in err
+    last = json.loads(shell.run("agents", "log", agent, "--json", "--last", "1"))
+    assert last["status"] == "cancelled"
+
+
+def test_ctrl_c_on_waiting_work_withdraws_it_and_leaves_the_running_one(shell: Shell, agent: str):
+    running = shell.run("ask", agent, "```bash\nuntil test -e go; do sleep 0.1; done; echo went\n```", "--background")
+    asking = shell.start("ask", agent, "me next", "--json")
+    deadline = time.monotonic() + 30
+    while len(shell.run("agents", "log", agent, "--json").splitlines()) < 2:
+        assert time.monotonic() < deadline
+    asking.send_signal(signal.SIGINT)
+    _, err = asking.communicate(timeout=30)
+    assert asking.returncode == 130, err
+    log = {
+        item["id"]: item["status"] for item in map(json.loads, shell.run("agents", "log", agent, "--json").splitlines())
+    }
+    assert log[running.strip()] == "processing"
+    assert sorted(log.values()) == ["failed", "processing"]
