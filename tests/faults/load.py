@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 
 from faults.ledger import Ledger, Promise, prompt
 from raworc.client import Raworc
@@ -11,6 +12,7 @@ from raworc.client.errors import ClientError, Unavailable, Unreachable
 
 TOOLS = 3
 _RETRY_S = 0.05
+_RUNS = count(1)
 
 
 @dataclass
@@ -18,6 +20,7 @@ class Load:
     """What the threads share. ``refusals`` are answers that no fault excuses; ``refused`` counts the excused ones."""
 
     ledger: Ledger
+    run: int = field(default_factory=lambda: next(_RUNS))  # tells the marks of two loads on one agent apart
     tools: int = TOOLS
     linger_s: float = 0.05
     refusals: list[str] = field(default_factory=list)
@@ -44,7 +47,7 @@ class Load:
         number = 0
         while not self.stop.is_set():
             number += 1
-            marks = tuple(f"{agent}-{number}-{tool}" for tool in range(self.tools))
+            marks = tuple(f"{agent}-{self.run}-{number}-{tool}" for tool in range(self.tools))
             try:
                 turn = client.responses.create(agent, prompt(marks, linger_s=self.linger_s))
                 self.ledger.acknowledge(Promise(agent, turn.id, marks))

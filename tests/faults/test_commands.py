@@ -33,8 +33,9 @@ class Case:
 CASES = [
     Case("ignores SIGTERM", "trap '' TERM; echo on; while :; do sleep 0.2; done", ("on", "1 s"), timeout_s=1),
     Case("forks without end", ":(){ :|:& };:; sleep 60", ("2 s",), timeout_s=2, limits={"pids": 64}),
-    Case("fills memory", "python3 -c 'x = bytearray(1 << 32)'", ("memory",), limits={"memory_mb": 128}),
-    Case("grows slowly", "python3 -c 'x = [bytearray(1 << 20) for _ in range(4096)]'", ("memory",), limits={"memory_mb": 128}),
+    Case("fills memory", "python3 -c 'bytearray(1 << 32)'", ("memory",), limits={"memory_mb": 128}),
+    Case("grows slowly", "python3 -c '[bytearray(1 << 20) for _ in range(4096)]'", ("memory",),
+         limits={"memory_mb": 128}),
     Case("fills the disk", "head -c 256M /dev/zero > big", (), limits={"disk_mb": 32}),
     Case("fills the disk by many files", "for n in $(seq 64); do head -c 8M /dev/zero > big$n || exit 1; done", (),
          limits={"disk_mb": 64}),
