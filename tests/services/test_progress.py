@@ -1,7 +1,6 @@
 import asyncio
 
 import pytest
-from rows import add_session, session_row
 from sqlalchemy import select, update
 
 from raworc.errors import LostHold, NotFound, TurnSettled
@@ -10,6 +9,7 @@ from raworc.services import progress
 from raworc.services.progress import Fence, NewTurn, ResponseChanged, SegmentAdded, StateChanged
 from raworc.store.notify import EVENTS, WORK, EventNotice, Listener, WorkNotice
 from raworc.store.schema import segments, session_events, sessions, turns
+from rows import add_session, session_row
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +42,7 @@ async def test_entries_are_numbered_in_order_across_segments_states_and_response
                 SegmentAdded(turn, {"type": "commentary", "text": "two"}),
             ],
         )
-        assert last == 5
+        assert last.event_seq == 5
         assert (await session_row(conn, session)).event_seq == 5
         found = await rows(conn, segments, segments.c.seq)
         assert [(row.seq, row.event_seq, row.body["text"]) for row in found] == [(1, 4, "one"), (2, 5, "two")]
@@ -144,7 +144,7 @@ async def test_an_empty_write_checks_the_fence(db):
     fence = Fence(new_id(), 1)
     async with db.transaction() as conn:
         session = await add_session(conn, held_by=fence.worker_id, hold_epoch=1)
-        assert await progress.write(conn, session, [], fence=fence) == 0
+        assert (await progress.write(conn, session, [], fence=fence)).event_seq == 0
     with pytest.raises(LostHold):
         async with db.transaction() as conn:
             await progress.write(conn, session, [], fence=Fence(new_id(), 1))
