@@ -5,7 +5,7 @@ so each makes agents of its own.
 """
 
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from raworc.supervisor.cluster import Cluster
 from raworc.supervisor.home import prepare_home
 from raworc.wiring.server import server_parts
 from served import Served, serve
+from works import Works
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +76,9 @@ async def other(served: Served, db: Database) -> AsyncIterator[Api]:
         yield api
 
 
-Works = Callable[..., Awaitable[int]]
-
-
 @pytest.fixture(scope="module")
 async def works(db: Database) -> Works:
-    """``works(name, *entries, **columns)``: what an operator would write about an agent's session."""
+    """See ``works.Works``."""
 
     async def write(name: str, *entries: Entry, **columns: Any) -> int:
         async with db.transaction() as conn:
@@ -88,6 +86,6 @@ async def works(db: Database) -> Works:
             assert row is not None
             if columns:
                 await conn.execute(update(sessions).where(sessions.c.id == row.session_id).values(**columns))
-            return await progress.write(conn, row.session_id, list(entries))
+            return (await progress.write(conn, row.session_id, list(entries))).event_seq
 
     return write

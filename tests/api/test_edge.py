@@ -169,6 +169,14 @@ async def test_a_connection_that_says_nothing_is_closed_without_a_word(edge: Ser
         assert await wire.rest() == b""
 
 
+async def test_a_connection_in_use_outlives_the_deadline_for_headers(edge: Served):
+    ends = asyncio.get_running_loop().time() + 0.8
+    async with edge.wire() as wire:
+        while asyncio.get_running_loop().time() < ends:
+            await wire.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert (await wire.answer()).status == 200
+
+
 async def test_a_body_that_stops_coming_gets_408(edge: Served):
     async with edge.wire() as wire:
         await wire.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc")

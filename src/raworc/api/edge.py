@@ -86,7 +86,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._peer: Peer | None = None
         self._preamble: bytearray | None = None
         self._phase: Phase = "between"
-        self._watched: Phase = "between"
+        self._watched: Phase | None = None
         self._header_bytes = 0
         self._is_refused = False
         self._reason: RaworcError = _NOT_HTTP
