@@ -99,16 +99,14 @@ class Stack:
         return client
 
     def close(self) -> None:
-        """Stop what runs: servers first, as ``raworc up`` does."""
+        """Stop what runs, all of it at once: nobody works any more."""
         for client in self._clients:
             client.close()
-        for kind in KINDS:
-            names = [name for name in self._processes if name.partition("-")[0] == kind]
-            for name in names:
-                self._processes[name].send_signal(signal.SIGCONT)
-                self._processes[name].terminate()
-            for name in names:
-                self.stop(name)
+        for process in self._processes.values():
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for name in list(self._processes):
+            self.stop(name)
         self._listeners.close()
 
     def _spawn(self, name: str, program: Sequence[str] | None) -> int:

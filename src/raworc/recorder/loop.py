@@ -7,8 +7,9 @@ nothing and leaves nothing out.
 
 import asyncio
 import uuid
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -50,7 +51,7 @@ class Recorder:
                     failures += 1
                     await _either(stop, pause_s)
                     continue
-                await watch.wait(_LOOK_EVERY_S)
+                await _unless(stop, watch.wait(_LOOK_EVERY_S))
                 await _either(stop, _GATHER_S)
             await self._load_last()
         finally:
@@ -91,6 +92,15 @@ class Recorder:
             await self.load_all()
         except Unavailable as error:
             _log.warning("recording_left", reason=error.message)  # the next recorder continues
+
+
+async def _unless(stop: asyncio.Event, waiting: Coroutine[None, None, None]) -> None:
+    """Wait for something, but not when told to stop."""
+    tasks: list[asyncio.Task[Any]] = [asyncio.create_task(waiting), asyncio.create_task(stop.wait())]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _either(stop: asyncio.Event, limit_s: float) -> None:
