@@ -9,7 +9,7 @@ import base64
 import re
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -96,11 +96,20 @@ class _Issuer(msgspec.Struct):
 class Callers:
     """Reads a call's credential. ``passthrough`` allows foreign bearers on the port (loopback only)."""
 
-    def __init__(self, tokens: Tokens, accounts: Accounts, turns: Turns, *, passthrough: bool) -> None:
+    def __init__(
+        self,
+        tokens: Tokens,
+        accounts: Accounts,
+        turns: Turns,
+        *,
+        passthrough: bool,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._tokens = tokens
         self._accounts = accounts
         self._turns = turns
         self._passthrough = passthrough
+        self._clock_s = clock_s
         self._verdicts: dict[str, _Verdict] = {}
 
     async def booking(self, peer: Peer | None, headers: dict[bytes, bytes]) -> Booking:
@@ -151,7 +160,7 @@ class Callers:
 
     async def _account(self, token: str) -> uuid.UUID:
         """Asked again after ``_FRESH_S``; while the database is away the last answer holds for ``_LAST_GOOD_S``."""
-        now = time.monotonic()
+        now = self._clock_s()
         known = self._verdicts.get(token)
         if known is not None and now - known.at_s < _FRESH_S:
             return known.account_id

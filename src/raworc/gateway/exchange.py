@@ -162,4 +162,4 @@ def identity(request_id: uuid.UUID) -> list[tuple[bytes, bytes]]:
 
 
 def _too_large(limit_bytes: int) -> Refused:
-    return Refused(413, f"The request is larger than {limit_bytes} bytes", headers=[(b"connection", b"close")])
+    return Refused(413, f"The request is larger than {limit_bytes} bytes")

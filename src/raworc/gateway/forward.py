@@ -32,8 +32,8 @@ _FAILURES: Final[dict[type[UpstreamError], tuple[int, str, str]]] = {
     UpstreamClosed: (502, "upstream_disconnected", "The provider closed the connection before its answer ended"),
     UpstreamBroken: (502, "upstream_broken", "The provider's answer is not HTTP"),
 }
-_HOP: Final = frozenset(
-    b"connection keep-alive proxy-authenticate proxy-connection te trailer transfer-encoding upgrade".split()
+_NOT_PASSED: Final = frozenset(  # this hop's own; and the date, which our server writes
+    b"connection keep-alive proxy-authenticate proxy-connection te trailer transfer-encoding upgrade date".split()
 )
 _TAIL_BYTES: Final = 256
 _EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
@@ -120,7 +120,7 @@ class Relay:
 
 def _passed_back(given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     headers = [(name.lower(), value) for name, value in given]
-    dropped = _HOP | connection_names(headers)
+    dropped = _NOT_PASSED | connection_names(headers)
     return [header for header in headers if header[0] not in dropped]
 
 

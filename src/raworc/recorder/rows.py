@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from raworc.domain.redaction import redacted
+from raworc.domain.redaction import redacted, redacted_stream
 from raworc.domain.text import storable, storable_text
 from raworc.domain.usage import read_usage, request_type
 from raworc.errors import BadRequest
@@ -86,7 +86,7 @@ def build_row(call: RecordedCall) -> RequestRow:
         request_body=redacted(call.body) or None,
         response_headers=_headers(head.headers) if call.head else None,
         response_body=redacted(reading.body) if reading.body else None,
-        **_stream_columns(call, whole, streamed=streamed),
+        **(_stream_columns(call, whole, reading) if streamed and whole else {}),
     )
 
 
@@ -138,14 +138,12 @@ def _read_body(body: bytes, head: AnswerHead) -> _Reading:
     return _Reading(body, message, error, complete)
 
 
-def _stream_columns(call: RecordedCall, whole: bytes, *, streamed: bool) -> dict[str, Any]:
+def _stream_columns(call: RecordedCall, whole: bytes, reading: _Reading) -> dict[str, Any]:
     """Bytes, chunk borders and times of a stream; borders move back to the start of a character they would cut."""
-    if not streamed or not whole:
-        return {}
     lengths = [len(data) for _, data in call.chunks[:-1]]
     offsets = [_character_start(whole, at) for at in accumulate(lengths, initial=0)]
     at_ms = [_ms(at_us - call.at_us) for at_us, _ in call.chunks]
-    return {"stream": redacted(whole), "offsets": offsets, "at_ms": at_ms}
+    return {"stream": redacted_stream(whole, reading.body or b""), "offsets": offsets, "at_ms": at_ms}
 
 
 def _character_start(body: bytes, at: int) -> int:

@@ -1,0 +1,79 @@
+import contextlib
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raworc.wire.frames import (
+    AnswerHead,
+    BadFrame,
+    CallEnd,
+    CallStart,
+    Kind,
+    file_name,
+    pack,
+    pack_start,
+    pack_struct,
+    parse_file_name,
+    read_frame,
+    unpack_start,
+    unpack_struct,
+)
+
+KEY = uuid.uuid4().bytes
+START = CallStart(
+    id=uuid.uuid4(),
+    method="POST",
+    path="/v1/messages",
+    caller="turn",
+    train_id="default.a",
+    turn_id=uuid.uuid4(),
+    headers=[(b"user-agent", b"\xff odd"), (b"x", b"")],
+)
+
+
+@given(
+    st.sampled_from(Kind), st.integers(0, 2**63), st.lists(st.binary(max_size=50), max_size=3), st.binary(max_size=9)
+)
+def test_a_frame_comes_back(kind: Kind, at_us: int, data: list[bytes], before: bytes) -> None:
+    packed = b"".join(pack(kind, KEY, at_us, *data))
+    frame = read_frame(before + packed + b"more", len(before))
+    assert frame is not None
+    assert (frame.kind, frame.key, frame.at_us, frame.data) == (kind, KEY, at_us, b"".join(data))
+    assert frame.size == len(packed)
+
+
+@given(st.binary(min_size=1, max_size=60), st.data())
+def test_a_frame_cut_anywhere_is_not_there_yet(data: bytes, draw: st.DataObject) -> None:
+    packed = b"".join(pack(Kind.CHUNK, KEY, 1, data))
+    assert read_frame(packed[: draw.draw(st.integers(0, len(packed) - 1))]) is None
+
+
+@given(st.binary(min_size=1, max_size=60), st.data())
+def test_a_changed_byte_is_seen(data: bytes, draw: st.DataObject) -> None:
+    packed = bytearray(b"".join(pack(Kind.CHUNK, KEY, 1, data)))
+    at = draw.draw(st.integers(0, len(packed) - 1))
+    packed[at] ^= draw.draw(st.integers(1, 255))
+    with contextlib.suppress(BadFrame):
+        assert read_frame(bytes(packed) + b"x" * 8) is None  # a length that is too long now
+
+
+def test_what_a_frame_carries_comes_back() -> None:
+    assert unpack_start(b"".join(pack_start(START, b"\x00body"))) == (START, b"\x00body")
+    head, end = AnswerHead(529, [(b"a", b"b")], own=True), CallEnd(5, error_type="x", error_message="ä")
+    assert unpack_struct(pack_struct(head), AnswerHead) == head
+    assert unpack_struct(pack_struct(end), CallEnd) == end
+
+
+@pytest.mark.parametrize("data", [b"", b"\x01", b"\xff\xff\xff\xff", b"\x01\x00\x00\x00\xc1", b"\x00\x00\x00\x00"])
+def test_what_it_does_not_carry(data: bytes) -> None:
+    with pytest.raises(BadFrame):
+        unpack_start(data)
+
+
+def test_file_names() -> None:
+    worker = uuid.uuid4()
+    assert parse_file_name(file_name(worker, 7)) == (worker, 7)
+    for name in ("", "x.spool", f"{worker}.spool", f"{worker}.x.spool", f"{worker}.000001.tmp", f"{worker}.-1.spool"):
+        assert parse_file_name(name) is None, name
