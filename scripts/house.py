@@ -29,6 +29,7 @@ PROCESS_LOOPS: dict[str, str] = {
 
 _BROAD = {"Exception", "BaseException"}
 _NAMELESS = re.compile(r"(^|_)(utils?|helpers?|common|managers?|misc)(_|$)|_v\d+$")
+_ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
 _SETTINGS = "src/raworc/settings.py"
 
 
@@ -94,12 +95,15 @@ def environment(source: Source) -> Iterator[tuple[int, str]]:
     if not source.is_product or source.path == _SETTINGS:
         return
     for node in ast.walk(source.tree):
-        if isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv", "getenvb"}:
-            yield node.lineno, f"reads the environment ('{node.attr}'): only '{_SETTINGS}' does"
-        if isinstance(node, ast.ImportFrom) and node.module == "os":
-            for alias in node.names:
-                if alias.name in {"environ", "environb", "getenv", "getenvb"}:
-                    yield node.lineno, f"imports '{alias.name}': only '{_SETTINGS}' reads the environment"
+        match node:
+            case ast.Attribute(value=ast.Name(id="os"), attr=name) if name in _ENVIRONMENT:
+                yield node.lineno, f"reads the environment ('{name}'): only '{_SETTINGS}' does"
+            case ast.ImportFrom(module="os", names=names):
+                for alias in names:
+                    if alias.name in _ENVIRONMENT:
+                        yield node.lineno, f"imports '{alias.name}': only '{_SETTINGS}' reads the environment"
+            case _:
+                pass
 
 
 def broad_handlers(source: Source) -> Iterator[tuple[int, str]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -180,6 +181,34 @@ def test_ctrl_c_cancels_the_work(shell: Shell, agent: str):
     assert "cancelled" in err
     last = json.loads(shell.run("agents", "log", agent, "--json", "--last", "1"))
     assert last["status"] == "cancelled"
+
+
+def test_at_a_terminal_ctrl_c_asks_first(shell: Shell, agent: str):
+    outer, inner = os.openpty()
+    asking = subprocess.Popen(
+        [sys.executable, "-m", "raworc", "ask", agent, "```bash\necho started; sleep 50\n```"],
+        env={**shell.env, "TERM": "xterm"},
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+    )
+    os.close(inner)
+    seen = wait_for(outer, b"sleep 50")
+    asking.send_signal(signal.SIGINT)
+    seen += wait_for(outer, b"[Y/n]")
+    os.write(outer, b"n\n")
+    seen += wait_for(outer, f"raworc agents log {agent}".encode())
+    assert asking.wait(30) == 130, seen
+    os.close(outer)
+    assert json.loads(shell.run("agents", "log", agent, "--json"))["status"] == "processing"
+
+
+def wait_for(terminal: int, text: bytes) -> bytes:
+    seen, ends = b"", time.monotonic() + 30
+    while text not in seen:
+        assert select.select([terminal], [], [], max(0, ends - time.monotonic()))[0], seen
+        seen += os.read(terminal, 65536)
+    return seen
 
 
 def test_ctrl_c_on_waiting_work_withdraws_it_and_leaves_the_running_one(shell: Shell, agent: str):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from stack import Stack
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

@@ -48,6 +48,7 @@ GOOD = {
     "at the limit": LONG.replace("    x = 1\n", "", 1),
     "clean up": "try:\n    f()\nexcept BaseException:\n    undo()\n    raise",
     "narrow": "try:\n    f()\nexcept OSError:\n    pass",
+    "another environ": "def f(self): return self.program.environ",
     "reason": "x = eval('1')  # noqa: S307  the test's own text",
 }
 
