@@ -1,0 +1,251 @@
+"""A server killed, Postgres away, rows that nobody can store, a recorder that starts again."""
+
+import asyncio
+import json
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx2
+import psycopg
+import pytest
+from sqlalchemy import text
+
+import gateprocess
+from gate import Gate, gate
+from raworc.errors import DatabaseUnavailable, Unavailable
+from raworc.recorder.loop import Recorder
+from raworc.services.recording import Recording
+from raworc.store.database import Database
+from raworc.store.recordings import RequestRow, SpoolPosition
+from raworc.wire.client import Client, Target
+from standin import answers, chunk, standin, stream_head
+from waiting import until
+
+pytestmark = pytest.mark.anyio
+
+BODY = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}
+NOW = datetime.now(UTC)
+SPOOL = SpoolPosition(uuid.uuid4(), 1, 10)
+
+
+def recorder(home: Path, db: Database) -> Recorder:
+    return Recorder(Recording(db, "node"), spool_dir=home / "spool", run_dir=home / "run")
+
+
+async def rows(db: Database, columns: str = "*", order: str = "created_at") -> list[dict]:
+    async with db.reading() as conn:
+        statement = text(f"SELECT {columns} FROM api_requests ORDER BY {order}")  # noqa: S608
+        return [dict(row) for row in (await conn.execute(statement)).mappings()]
+
+
+@asynccontextmanager
+async def server_process(home: Path, base_url: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict]]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, gateprocess.__file__, str(home), base_url, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        yield process, json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+WHOLE = b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","usage":{"input_tokens":3}}}\n\n'
+LAST = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("pieces", "error_type"), [([WHOLE], "server_stopped"), ([WHOLE, LAST], None), ([], "server_stopped")]
+)
+async def test_a_killed_server_leaves_a_row_with_all_that_a_client_saw(
+    home: Path, db: Database, pieces: list[bytes], error_type: str | None
+) -> None:
+    play = answers(stream_head() + b"".join(map(chunk, pieces)), b"", delay_s=60)
+    async with standin(play) as upstream, server_process(home, upstream.url) as (process, server):
+        client = Client(Target.parse(server["url"]))
+        response = await client.open("POST", "/v1/messages", [(b"x-api-key", server["token"].encode())], b"{}")
+        chunks, seen = response.chunks(), b""
+        while len(seen) < len(b"".join(pieces)):
+            seen += await anext(chunks)
+        live = recorder(home, db)
+        assert await live.load_all() == 0
+        process.kill()
+        await process.wait()
+        await response.close()
+        assert await live.load_all() == 1
+    (row,) = await rows(db)
+    assert (row["status_code"], row["error_type"]) == (200, error_type)
+    async with db.reading() as conn:
+        stored = (await conn.execute(text("SELECT stream FROM request_bodies"))).scalar_one()
+    assert (stored or b"") == b"".join(pieces)
+    assert list((home / "spool").iterdir()) == []
+    assert await live.load_all() == 0
+    async with db.reading() as conn:
+        assert (await conn.execute(text("SELECT count(*) FROM spool_positions"))).scalar_one() == 0
+    live.close()
+
+
+async def test_a_call_killed_before_its_answer(home: Path, db: Database) -> None:
+    async with standin(answers(b"", delay_s=60)) as upstream, server_process(home, upstream.url) as (process, server):
+        async with httpx2.AsyncClient() as http:
+            calling = asyncio.create_task(
+                http.post(f"{server['url']}/v1/messages", json=BODY, headers={"x-api-key": server["token"]})
+            )
+            await until(lambda: len(upstream.seen) == 1)
+            process.kill()
+            with pytest.raises(httpx2.TransportError):
+                await calling
+        await process.wait()
+    dead = recorder(home, db)
+    assert await dead.load_all() == 1
+    dead.close()
+    (row,) = await rows(db)
+    assert (row["status_code"], row["error_type"], row["request_body"]) == (None, "server_stopped", BODY)
+
+
+async def test_postgres_away_fails_no_call_and_loses_no_row(home: Path, db: Database, database_url: str) -> None:
+    """Connections are cut again and again while calls are made; every answered call has one row in the end."""
+    stop = asyncio.Event()
+
+    async def cutting() -> None:
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
+            while not stop.is_set():
+                await conn.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+                await asyncio.sleep(0.02)
+
+    ids: list[str] = []
+
+    async def calling(at: Gate) -> None:
+        async with httpx2.AsyncClient(headers={"x-api-key": at.login()}) as http:
+            for number in range(40):
+                answer = await http.post(f"{at.url}/v1/messages", json={**BODY, "stream": number % 2 == 0})
+                assert answer.status_code == 200
+                ids.append(answer.headers["x-raworc-request-id"])
+
+    running = recorder(home, db)
+    async with gate(home) as at:
+        done = asyncio.Event()
+        tasks = [asyncio.create_task(cutting()), asyncio.create_task(running.run(done))]
+        await asyncio.gather(*(calling(at) for _ in range(4)))
+        stop.set()
+        await tasks[0]
+
+        async def all_there() -> bool:
+            try:
+                return len(await rows(db, "id")) == len(ids)
+            except DatabaseUnavailable:
+                return False
+
+        await until(all_there)
+        done.set()
+        await tasks[1]
+    assert sorted(str(row["id"]) for row in await rows(db, "id")) == sorted(ids)
+    assert {row["error_type"] for row in await rows(db)} == {None}
+
+
+async def test_nothing_is_read_on_while_the_database_is_away(home: Path, db: Database) -> None:
+    class Away(Recording):
+        async def load(self, *_: object) -> int:
+            raise DatabaseUnavailable("away")
+
+    waiting = Recorder(Away(db, "node"), spool_dir=home / "spool", run_dir=home / "run")
+    async with gate(home) as at, httpx2.AsyncClient() as http:
+        headers = {"x-api-key": at.login()}
+        await http.post(f"{at.url}/v1/messages", json=BODY, headers=headers)
+        with pytest.raises(Unavailable):
+            await waiting.load_all()
+        (spool,) = waiting._spools.values()
+        kept = spool.pending
+        for _ in range(5):
+            await http.post(f"{at.url}/v1/messages", json=BODY, headers=headers)
+            with pytest.raises(Unavailable):
+                await waiting.load_all()
+            assert spool.pending is kept
+    waiting.close()
+
+
+async def test_a_recorder_starts_where_the_last_one_stopped(home: Path, db: Database) -> None:
+    async with gate(home) as at, httpx2.AsyncClient() as http:
+        headers = {"x-api-key": at.login()}
+        for number in range(1, 4):
+            await http.post(f"{at.url}/v1/messages", json=BODY, headers=headers)
+            one = recorder(home, db)
+            assert await one.load_all() == 1
+            one.close()
+            assert len(await rows(db, "id")) == number
+        async with db.transaction() as conn:
+            await conn.execute(text("DELETE FROM spool_positions"))
+        again = recorder(home, db)
+        assert await again.load_all() == 0  # known already
+        again.close()
+    async with db.reading() as conn:
+        assert (await conn.execute(text("SELECT sum(requests) FROM request_hours"))).scalar_one() == 3
+
+
+async def test_files_go_when_they_are_loaded(home: Path, db: Database) -> None:
+    async with gate(home) as at, httpx2.AsyncClient() as http:
+        at.spool._limits = replace(at.spool._limits, rotate_bytes=2000)
+        for _ in range(10):
+            await http.post(f"{at.url}/v1/messages", json=BODY, headers={"x-api-key": at.login()})
+        assert len(list((home / "spool").iterdir())) > 3
+        one = recorder(home, db)
+        assert await one.load_all() == 10
+        assert len(list((home / "spool").iterdir())) == 1
+        one.close()
+
+
+def row(**columns: object) -> RequestRow:
+    values = {"id": uuid.uuid4(), "created_at": NOW, "caller": "login", "train_id": "t", "method": "POST", "path": "/"}
+    return RequestRow(**{**values, **columns})
+
+
+async def test_a_row_that_cannot_be_stored_costs_only_its_bodies(db: Database) -> None:
+    bad = [
+        row(model="nul\x00", request_body=b"kept?"),
+        row(path=None),
+        row(usage={"deep": "\ud800"}, request_body=b"kept?"),
+        row(request_headers={"a": "\x00"}, request_body=b"kept?"),
+    ]
+    good = [row(request_body=b"good") for _ in range(20)]
+    mixed = [*good[:7], bad[0], *good[7:12], *bad[1:], *good[12:]]
+    recording = Recording(db, "node")
+    assert await recording.load(mixed, SPOOL) == 23
+    stored = {found["id"]: found for found in await rows(db)}
+    assert {found.id for found in good} <= stored.keys()
+    assert all(stored[found.id]["bodies"] == "kept" for found in good)
+    for found in (bad[0], bad[2], bad[3]):
+        assert (stored[found.id]["bodies"], stored[found.id]["request_body"]) == ("unstorable", None)
+    assert bad[1].id not in stored  # nothing of it could be stored; it is logged
+    assert (await recording.positions([SPOOL.worker_id]))[SPOOL.worker_id] == SPOOL
+    assert await recording.load(mixed, SPOOL) == 0
+
+
+async def test_days_are_made_when_they_are_needed(db: Database) -> None:
+    days = [NOW - timedelta(days=back) for back in (0, 1, 400)]
+    many = [Recording(db, "node") for _ in range(3)]
+    await asyncio.gather(*(one.load([row(created_at=day) for day in days], SPOOL) for one in many))
+    assert len(await rows(db, "id")) == 9
+    async with db.transaction() as conn:
+        await conn.execute(text(f"DROP TABLE request_days.requests_{NOW:%Y%m%d}"))
+        await conn.execute(text(f"DROP TABLE request_days.request_bodies_{NOW:%Y%m%d}"))
+    assert await many[0].load([row()], SPOOL) == 1  # dropped behind its back
+
+
+async def test_the_same_row_counts_once(db: Database) -> None:
+    one = row(input_tokens=5)
+    recording = Recording(db, "node")
+    assert await recording.load([one, one], SPOOL) == 1
+    assert await recording.load([one, row(input_tokens=7)], SPOOL) == 1
+    async with db.reading() as conn:
+        sums = (await conn.execute(text("SELECT sum(requests), sum(input_tokens) FROM request_hours"))).one()
+    assert tuple(map(int, sums)) == (2, 12)
