@@ -96,12 +96,15 @@ class Api:
         if prefix is not None:
             scope = {**scope, "path": scope["path"].removeprefix(f"/{prefix}")}
         current = exchange.begin(scope, prefix=prefix)
+        sending = _noting(current, send)
         try:
-            await self._serve(scope, receive, _noting(current, send))
+            await self._serve(scope, receive, sending)
         except Exception as error:  # noqa: BLE001  one request's defect must not reach another one
             log.error(  # noqa: TRY400  a traceback shows the message, which may hold what a caller sent
                 "request failed", request_id=current.request_id, error=type(error).__name__, at=_frames(error)
             )
+            if current.status == 0:
+                await _answer(scope, internal_error())(scope, receive, sending)
         finally:
             _log_line(current, scope)
 
