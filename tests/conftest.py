@@ -45,6 +45,14 @@ def database_url(postgres: Cluster) -> Iterator[str]:
 
 
 @pytest.fixture
+def empty_url(postgres: Cluster) -> Iterator[str]:
+    """A database with nothing in it."""
+    name = clone(postgres, template="template1")
+    yield postgres.url(name)
+    drop(postgres, name)
+
+
+@pytest.fixture
 async def db(database_url: str, anyio_backend: str) -> AsyncIterator[Database]:
     database = Database(database_url, pool_size=4)
     yield database

@@ -8,25 +8,12 @@ from pathlib import Path
 import psycopg
 import pytest
 from alembic.script import ScriptDirectory
-from psycopg import sql
 
-from cluster import drop
 from raworc.errors import DatabaseUnavailable, Unavailable
-from raworc.ids import new_id
 from raworc.store.first_look import first_look
 from raworc.store.migrate import differences, migrate
 from raworc.store.migrations import HEAD
 from raworc.store.migrations import __path__ as folder
-from raworc.supervisor.cluster import SUPERUSER
-
-
-@pytest.fixture
-def empty_url(postgres):
-    name = f"t_{new_id().hex[:12]}"
-    with psycopg.connect(postgres.url("postgres", SUPERUSER), autocommit=True) as conn:
-        conn.execute(sql.SQL("CREATE DATABASE {} OWNER raworc").format(sql.Identifier(name)))
-    yield postgres.url(name)
-    drop(postgres, name)
 
 
 def test_the_migrations_make_what_the_schema_says(database_url):

