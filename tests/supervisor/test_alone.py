@@ -86,7 +86,7 @@ def test_without_a_database_it_says_what_to_set(settings, kind):
 
 
 def test_a_server_for_other_machines_needs_a_password_that_nobody_knows(settings):
-    said = _refusal(replace(settings, host="0.0.0.0", port=_free_port()), ["server"])  # noqa: S104
+    said = _refusal(replace(settings, host="0.0.0.0", port=_free_port()), ["server"])  # noqa: S104  every address is the point
     assert "'admin' has the password that the documentation shows" in said
 
 

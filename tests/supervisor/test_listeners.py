@@ -62,7 +62,7 @@ def test_a_socket_with_a_live_server_behind_it_is_not_taken_away(free):
         first.close()
 
 
-@pytest.mark.parametrize(("host", "loopback"), [("0.0.0.0", False), ("localhost", True), ("127.0.0.2", True)])  # noqa: S104
+@pytest.mark.parametrize(("host", "loopback"), [("0.0.0.0", False), ("localhost", True), ("127.0.0.2", True)])  # noqa: S104  every address is the point
 def test_loopback_is_judged_by_the_address_that_is_bound(free, host, loopback):
     listeners = open_listeners(replace(free, host=host))
     try:

@@ -217,20 +217,20 @@ def _refused(home: Path, options: Sequence[str], environ: dict[str, str] | None 
 
 
 def test_other_machines_are_not_let_in_with_the_password_of_the_documentation(installed):
-    said = _refused(installed, ["--host", "0.0.0.0"])  # noqa: S104
+    said = _refused(installed, ["--host", "0.0.0.0"])  # noqa: S104  every address is the point
     assert "'admin' has the password that the documentation shows" in said
     assert "RAWORC_ADMIN_PASSWORD" in said
 
 
 def test_a_later_password_does_not_hide_that_the_first_one_still_counts(installed):
-    said = _refused(installed, ["--host", "0.0.0.0"], {"RAWORC_ADMIN_PASSWORD": "long and secret"})  # noqa: S104
+    said = _refused(installed, ["--host", "0.0.0.0"], {"RAWORC_ADMIN_PASSWORD": "long and secret"})  # noqa: S104  every address is the point
     assert "'admin' has the password that the documentation shows" in said
 
 
 def test_a_first_start_with_a_password_of_its_own_may_serve_other_machines():
     with short_home() as folder:
         environ = {"RAWORC_ADMIN_PASSWORD": "long and secret"}
-        with running(folder / "home", "--host", "0.0.0.0", environ=environ) as up, Raworc(up.wait_serving()) as client:  # noqa: S104
+        with running(folder / "home", "--host", "0.0.0.0", environ=environ) as up, Raworc(up.wait_serving()) as client:  # noqa: S104  every address is the point
             assert client.login("admin", "long and secret").user == "admin"
             assert "admin / admin" not in up.said
 
