@@ -40,7 +40,8 @@ def test_the_curl_tour_runs_as_it_stands(stack: Stack):
     assert '"name":"os.txt"' in ended.stdout.replace('": ', '":')
     assert re.search(r"^Linux$", ended.stdout, re.MULTILINE)
     assert '"input_tokens"' in ended.stdout
-    assert '"message"' not in ended.stdout, "one of the calls was refused"
+    assert "You said: Hello" in ended.stdout
+    assert '"message":' not in ended.stdout, "one of the calls was refused"
     assert stack.client().agents.page(q="tour").total == 0
 
 
