@@ -17,6 +17,7 @@ from raworc.wire.peer import SCOPE_KEY, Peer
 
 _PING: Final = b": ping\n\n"
 _MAX_SEQUENCE_DIGITS: Final = 18
+_SEPARATORS: Final = tuple((char.encode(), rb"\u%04x" % ord(char)) for char in "\u0085\u2028\u2029")
 
 log = structlog.get_logger()
 
@@ -66,7 +67,7 @@ def render(event: Event) -> bytes:
     if event.name == "ping":
         return _PING
     head = b"" if event.id is None else b"id: %d\n" % event.id
-    return b"%sevent: %s\ndata: %s\n\n" % (head, event.name.encode("ascii"), encode(event.data))
+    return b"%sevent: %s\ndata: %s\n\n" % (head, event.name.encode("ascii"), _one_line(encode(event.data)))
 
 
 def last_event_id(header: str | None) -> int | None:
@@ -81,6 +82,13 @@ def last_event_id(header: str | None) -> int | None:
         detail = FieldError("Last-Event-ID", "must be the id of an event of this stream")
         raise BadRequest(f"'{detail.field}': {detail.message}", details=(detail,))
     return int(header)
+
+
+def _one_line(data: bytes) -> bytes:
+    """JSON without the characters that some readers, though not the standard, take for the end of a line."""
+    for separator, escaped in _SEPARATORS:
+        data = data.replace(separator, escaped)
+    return data
 
 
 async def _send_event(send: Send, event: Event) -> None:

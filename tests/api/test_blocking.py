@@ -1,0 +1,43 @@
+"""What a blocking request answers when its time is up."""
+
+import re
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from asking import Api, client_of, error_of
+from raworc.api.edge import EdgeOptions
+from raworc.settings import Settings
+from raworc.wiring.server import server_parts
+from served import serve
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def impatient(settings: Settings) -> AsyncIterator[Api]:
+    """The admin at a server that waits 0.2 s."""
+    with tempfile.TemporaryDirectory(prefix="rw-", dir="/tmp") as folder:
+        options = EdgeOptions(door_socket=f"{folder}/gateway.sock", model_socket=f"{folder}/m.sock", door_key=b"k")
+        async with (
+            server_parts(replace(settings, blocking_timeout_s=0.2)) as parts,
+            serve(parts.app, options) as served,
+            client_of(served, None) as nobody,
+        ):
+            token = (await nobody.ask("POST", "/operators/admin/login", {"pass": "admin"})).json()["token"]
+            async with client_of(served, token) as api:
+                yield api
+
+
+async def test_it_is_504_with_the_documented_message_and_the_work_goes_on(impatient: Api):
+    name = (await impatient.made())["name"]
+
+    answer = await impatient.ask("POST", f"/agents/{name}/responses", {"input": {"text": "hi"}, "background": False})
+
+    message = error_of(answer, 504, "GATEWAY_TIMEOUT")["message"]
+    assert message == "Timed out waiting for response to complete"
+    assert re.search(r'"message":"Timed out waiting for response to complete"', answer.text)
+    turns = (await impatient.get(f"/agents/{name}/responses")).json()
+    assert [turn["status"] for turn in turns] == ["pending"]
