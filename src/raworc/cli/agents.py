@@ -15,8 +15,6 @@ from raworc.client.shapes import Agent
 
 app = typer.Typer(no_args_is_help=True)
 
-Text = Annotated[str | None, typer.Option(show_default=False)]
-
 
 @dataclass(frozen=True)
 class NewOptions:

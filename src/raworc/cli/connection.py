@@ -53,6 +53,9 @@ def explain(error: ClientError) -> str:
         case BadAnswer():
             return f"{error}; check the address with 'raworc status'"
         case ServerError():
-            return str(error) + "".join(f"\n  {item.field}: {item.message}" for item in error.details)
+            told = str(error)
+            return told + "".join(
+                f"\n  {item.field}: {item.message}" for item in error.details if item.message not in told
+            )
         case _:
             return str(error)

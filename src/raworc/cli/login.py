@@ -30,7 +30,10 @@ def login(*, url: Url = None, user: User = "admin", password_stdin: PasswordStdi
     save(settings.credentials, Credentials(address, answer.user, answer.token, answer.expires_at))
     typer.echo(f"Logged in to {address} as '{answer.user}' ({answer.role}) until {moment(answer.expires_at)} UTC.")
     if password == DEFAULT_PASSWORD:
-        typer.secho("This is the default password: start the server with RAWORC_ADMIN_PASSWORD set.", fg="yellow")
+        typer.secho(
+            "This is the documented first password. RAWORC_ADMIN_PASSWORD at the first start of a home sets another.",
+            fg="yellow",
+        )
 
 
 def logout() -> None:
