@@ -52,6 +52,20 @@ class Api:
             raise Answered(f"turn {turn['id']} of '{agent}' is '{turn['status']}'")
         return turn
 
+    def follow(self, agent: str, state: str, *, after: int) -> int:
+        """Wait until ``agent`` becomes ``state`` by an event above ``after``; that event's number."""
+        path = f"{_PREFIX}/agents/{agent}/events"
+        self._connection.request("GET", path, headers={**self._headers, "last-event-id": str(after)})
+        answer = self._connection.getresponse()
+        number = 0
+        for line in answer:
+            if line.startswith(b"id: "):
+                number = int(line[4:])
+            elif line.startswith(b"data: ") and json.loads(line[6:]).get("state") == state:
+                self.close()  # a stream has no end of its own; the next call connects again
+                return number
+        raise Answered(f"the events of '{agent}' ended before it was '{state}'")
+
     def close(self) -> None:
         self._connection.close()
 
@@ -89,8 +103,8 @@ def _up(home: Path) -> Iterator[Installation]:
     environ = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
     command = [sys.executable, "-m", "raworc", "up", "--home", str(home), "--port", str(port)]
     started = time.monotonic()
-    with (home / "up.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
+    with (home / "bench.out").open("ab") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=environ)
     try:
         token = _login(process, port, home)
         yield Installation(home, port, token, time.monotonic() - started)

@@ -22,8 +22,7 @@ from pathlib import Path
 
 from installation import Api, Installation, installed
 
-_POLL_S = 0.002
-_TIMEOUT_S = 30
+BASH = "```bash\necho hello\n```"
 
 
 @dataclass(frozen=True)
@@ -62,59 +61,50 @@ def figure(
 
 def measure(installation: Installation, *, runs: int, crowd: int) -> list[Figure]:
     """Every figure, in the order of a user's day."""
-    api = installation.api()
-    warm_up(api)
-    fdatasync = figure("fdatasync of 8 KiB on this disk", [sync_ms() for _ in range(200)])
-    start = figure("start of an installed server", [installation.start_s * 1000] * 2, must=3000, aim=1500)
+    api, events = installation.api(), installation.api()
+    warm_up(api, events)
+    names = [f"new-{number}" for number in range(runs)]
     return [
-        fdatasync,
-        start,
-        figure("create -> idle", [create_ms(api, f"new-{number}") for number in range(runs)], must=100, aim=50),
-        figure("wake -> idle", [wake_ms(api, "new-0") for _ in range(runs)], must=80, aim=40),
-        figure("turn without tools", [turn_ms(api, "hello") for _ in range(runs * 2)], must=25, aim=12),
-        figure("turn with one bash tool", [turn_ms(api, BASH) for _ in range(runs * 2)], must=50, aim=25),
+        figure("fdatasync of 8 KiB on this disk", [sync_ms() for _ in range(200)]),
+        figure("start of an installed server", [installation.start_s * 1000] * 2, must=3000, aim=1500),
+        figure("create -> idle", [create_ms(api, events, name) for name in names], must=100, aim=50),
+        figure("wake -> idle", [wake_ms(api, events, name) for name in names], must=80, aim=40),
+        figure("turn without tools", [turn_ms(api, name, "hello") for name in names * 2], must=25, aim=12),
+        figure("turn with one bash tool", [turn_ms(api, name, BASH) for name in names * 2], must=50, aim=25),
         *crowd_figures(installation, crowd),
     ]
 
 
-BASH = "```bash\necho hello\n```"
-
-
-def warm_up(api: Api) -> None:
-    """The first calls pay for imports and pools; a server that runs for days does not."""
-    create_ms(api, "warm")
-    for _ in range(5):
+def warm_up(api: Api, events: Api) -> None:
+    """The first calls pay for imports, pools and plans; a server that runs for days does not."""
+    create_ms(api, events, "warm")
+    wake_ms(api, events, "warm")
+    for _ in range(20):
         api.ask("warm", BASH)
 
 
-def create_ms(api: Api, name: str) -> float:
-    """From POST to the state ``idle``: its sandbox is up."""
+def create_ms(api: Api, events: Api, name: str) -> float:
+    """From POST to the event that says ``idle``: its sandbox is up."""
     started = time.perf_counter()
     api.call("POST", "/agents", {"name": name})
-    return wait_state(api, name, "idle", started)
-
-
-def wake_ms(api: Api, name: str) -> float:
-    """From POST wake to ``idle``, after putting it to sleep."""
-    api.call("PUT", f"/agents/{name}/state", {"state": "slept"})
-    wait_state(api, name, "slept", time.perf_counter())
-    started = time.perf_counter()
-    api.call("POST", f"/agents/{name}/wake", {})
-    return wait_state(api, name, "idle", started)
-
-
-def wait_state(api: Api, name: str, state: str, started: float) -> float:
-    while api.call("GET", f"/agents/{name}")["state"] != state:
-        if time.perf_counter() - started > _TIMEOUT_S:
-            sys.exit(f"'{name}' did not become '{state}' in {_TIMEOUT_S} s")
-        time.sleep(_POLL_S)
+    events.follow(name, "idle", after=0)
     return (time.perf_counter() - started) * 1000
 
 
-def turn_ms(api: Api, text: str) -> float:
+def wake_ms(api: Api, events: Api, name: str) -> float:
+    """From POST wake to the event that says ``idle``, after putting it to sleep."""
+    api.call("PUT", f"/agents/{name}/state", {"state": "slept"})
+    asleep = events.follow(name, "slept", after=0)
+    started = time.perf_counter()
+    api.call("POST", f"/agents/{name}/wake", {})
+    events.follow(name, "idle", after=asleep)
+    return (time.perf_counter() - started) * 1000
+
+
+def turn_ms(api: Api, name: str, text: str) -> float:
     """A blocking turn, from POST to its whole answer."""
     started = time.perf_counter()
-    api.ask("warm", text)
+    api.ask(name, text)
     return (time.perf_counter() - started) * 1000
 
 
@@ -125,7 +115,7 @@ def crowd_figures(installation: Installation, size: int) -> list[Figure]:
     done = threading.Event()
     with ThreadPoolExecutor(size + 1) as pool:
         started = time.perf_counter()
-        list(pool.map(create_ms, apis, names))
+        list(pool.map(lambda api, name: create_ms(api, api, name), apis, names))
         created = (time.perf_counter() - started) * 1000
         watching = pool.submit(watch, installation, done)
         started = time.perf_counter()
