@@ -49,7 +49,7 @@ def _refusal(settings: Settings, words: Sequence[str]) -> str:
 
 @pytest.mark.parametrize("kind", ["operator", "recorder"])
 def test_it_works_and_ends_on_sigterm(settings, kind):
-    process = _start(settings, kind)
+    process = _start(replace(settings, database_url=None), kind, "--database-url", settings.database_url)
     _said_until(process, '"event": "serving"')
     with psycopg.connect(settings.database_url) as conn:
         assert conn.execute("SELECT kind FROM workers").fetchall() == [(kind,)]

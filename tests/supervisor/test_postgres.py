@@ -6,7 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -15,7 +17,7 @@ from conftest import short_home
 from raworc.errors import Unavailable
 from raworc.settings import Settings
 from raworc.store.database import Database
-from raworc.supervisor.cluster import SUPERUSER
+from raworc.supervisor.cluster import SUPERUSER, has_ended
 from raworc.supervisor.home import prepare_home
 from raworc.supervisor.postgres import EmbeddedPostgres
 from waiting import until
@@ -141,6 +143,27 @@ async def test_stopping_leaves_nothing_behind(installed):
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert embedded.cluster.condition() == "stopped"
+
+
+def test_the_corpse_of_another_ones_child_counts_as_ended():
+    program = "import os, time; pid = os.fork(); print(pid, flush=True) if pid else os._exit(0); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+        corpse = int(parent.stdout.readline())
+        ends = time.monotonic() + 10
+        while not has_ended(corpse):
+            assert time.monotonic() < ends
+        assert Path(f"/proc/{corpse}").exists()
+        assert not has_ended(parent.pid)
+        parent.kill()
+
+
+async def test_a_postgres_that_will_not_stop_is_made_to(installed):
+    embedded = EmbeddedPostgres(installed)
+    await embedded.start()
+    pid = embedded.cluster.pid()
+    os.kill(pid, signal.SIGSTOP)
+    await embedded.stop(timeout_s=0.1)
+    await until(lambda: embedded.cluster.pid() is None)
 
 
 async def test_a_home_with_a_long_path_gets_a_short_socket(installed):

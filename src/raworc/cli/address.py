@@ -9,6 +9,9 @@ import typer
 Home = Annotated[
     Path | None, typer.Option(help="Where everything is kept. [default: /var/lib/raworc as root, else ~/.raworc]")
 ]
+DatabaseUrl = Annotated[
+    str | None, typer.Option("--database-url", help="Postgres 16 or newer. [default: what RAWORC_DATABASE_URL says]")
+]
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,13 @@ class Address:
         int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 9000]", min=0, max=65535)
     ] = None
     home: Home = None
+
+
+@dataclass(frozen=True)
+class Alone(Address):
+    """The same, and on which database."""
+
+    database_url: DatabaseUrl = None
 
 
 @dataclass(frozen=True)

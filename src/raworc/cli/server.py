@@ -2,13 +2,13 @@
 
 from dataclasses import asdict
 
-from raworc.cli.address import Address
+from raworc.cli.address import Alone
 from raworc.cli.options import spread
 from raworc.settings import read_settings
 from raworc.supervisor.server import run_server
 
 
 @spread
-def server(options: Address) -> None:
+def server(options: Alone) -> None:
     """Run a server process alone."""
     run_server(read_settings(**asdict(options)))

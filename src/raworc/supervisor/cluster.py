@@ -6,6 +6,7 @@ are copied below the home and run as the system user ``raworc``. Connections: a 
 peer authentication, no TCP. Keeping it alive is ``postgres.py``'s job. Calls here block.
 """
 
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -157,18 +158,20 @@ class Cluster:
                 raise DatabaseUnavailable(f"Postgres did not start: see '{self.log_file}'")
             time.sleep(_POLL_S)
 
-    def stop(self, *, timeout_s: float, now: bool = False) -> None:
-        """Fast shutdown (``now``: immediate, recovery at the next start), then return when it has ended."""
+    def stop(self, *, timeout_s: float) -> None:
+        """Fast shutdown, then return when it has ended.
+
+        After ``timeout_s`` it is told to end at once, which costs a recovery at the next start; after as long again
+        it is killed.
+        """
         pid = self.pid()
         if pid is None:
             return
-        os.kill(pid, signal.SIGQUIT if now else signal.SIGINT)
-        deadline = time.monotonic() + timeout_s
-        while not has_ended(pid):
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGQUIT)
-                deadline = time.monotonic() + timeout_s
-            time.sleep(_POLL_S)
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            if _ends_within(pid, timeout_s):
+                return
 
     def _turn_log_over(self) -> None:
         if self.log_file.exists() and self.log_file.stat().st_size > _LOG_BYTES:
@@ -275,10 +278,21 @@ def _initdb_arguments(data: Path) -> list[str]:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether a process is gone; our own child is taken off the process table."""
+    """Whether a process is gone; our own child is taken off the process table, another's corpse counts as gone."""
     try:
-        if os.waitpid(pid, os.WNOHANG) == (0, 0):
-            return False
+        return os.waitpid(pid, os.WNOHANG) != (0, 0)
     except ChildProcessError:
-        return not Path(f"/proc/{pid}").exists()
+        pass
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in {"Z", "X"}
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def _ends_within(pid: int, timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not has_ended(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
     return True
