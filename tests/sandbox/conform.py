@@ -1,4 +1,7 @@
-"""Runs the conformance suite as whoever starts it, one line a case: ``python conform.py HOME UID_BASE``."""
+"""Runs the conformance suite and the attack as whoever starts it: ``python conform.py HOME UID_BASE``.
+
+Prints ``name<tab>ok`` or what went wrong, a line each.
+"""
 
 import asyncio
 import contextlib
@@ -6,16 +9,20 @@ import itertools
 import sys
 from pathlib import Path
 
+from raworc.sandbox.attack import attack, prepared
+from raworc.sandbox.attack.ground import Gateway
+from raworc.sandbox.attack.standin import standing_in
 from raworc.sandbox.bubblewrap import BubblewrapDriver, Places
 from raworc.sandbox.conformance import CASES, Bench
 from raworc.sandbox.spawner import Spawner
 
 CASE_TIMEOUT_S = 60
+DOOR_KEY = b"k" * 32
 
 
 async def conform(home: Path, spawner: Spawner) -> None:
     places = Places(home / "run", home / "sessions", home / "run" / "gateway.sock", int(sys.argv[2]))
-    bench = Bench(BubblewrapDriver(places, spawner, b"k" * 32), places.gateway_socket, itertools.count(1))
+    bench = Bench(BubblewrapDriver(places, spawner, DOOR_KEY), places.gateway_socket, itertools.count(1))
     for case in CASES:
         said = "ok"
         try:
@@ -24,6 +31,12 @@ async def conform(home: Path, spawner: Spawner) -> None:
         except Exception as error:  # noqa: BLE001  the one who started us wants to know whatever it was
             said = f"{type(error).__name__}: {error}".replace("\n", " ")
         print(f"{case.__name__}\t{said}", flush=True)  # noqa: T201  read by the test
+    async with (
+        standing_in(places.gateway_socket, DOOR_KEY) as stand_in,
+        prepared(spawner, places, Gateway(places.gateway_socket, DOOR_KEY, stand_in)) as ground,
+    ):
+        for finding in await attack(ground):
+            print(f"attack: {finding.name}\t{finding.escape or 'ok'}", flush=True)  # noqa: T201  read by the test
 
 
 if __name__ == "__main__":

@@ -58,7 +58,8 @@ async def test_bubblewrap_as_an_ordinary_user(home: Path, sources: Path):
     lines = [line.partition("\t") for line in said.decode().splitlines() if "\t" in line]
     failed = {name: text for name, _, text in lines if text != "ok"}
     assert failed == {}, said.decode()
-    assert {name for name, _, _ in lines} == {case.__name__ for case in CASES}, said.decode()
+    assert {name for name, _, _ in lines} >= {case.__name__ for case in CASES}, said.decode()
+    assert len(lines) >= len(CASES) + 100, said.decode()
 
 
 def python_for_anyone() -> str:

@@ -66,12 +66,23 @@ def require() -> str:
 
 def bwrap_version() -> tuple[int, ...]:
     """Of the installed bubblewrap."""
-    return _version([bwrap_path() or "bwrap", "--version"])
+    return program_version(bwrap_path() or "bwrap")
 
 
 def python_version() -> tuple[int, ...]:
     """Of the system's Python, which runs the guest."""
-    return _version([recipe.PYTHON, "--version"])
+    return program_version(recipe.PYTHON)
+
+
+def program_version(program: str) -> tuple[int, ...]:
+    """What ``program --version`` says; ``(0,)`` when it says nothing or is not there."""
+    try:
+        done = subprocess.run(  # noqa: S603  asks a program of the system for its version
+            [program, "--version"], capture_output=True, timeout=_TIMEOUT_S, check=False, text=True
+        )
+    except OSError:
+        return (0,)
+    return _numbers(done.stdout)
 
 
 def counts_processes_per_sandbox() -> bool:
@@ -130,13 +141,6 @@ def _text(lacking: Missing | None) -> str:
     if lacking is None:
         return "This host cannot isolate agents: bubblewrap has just gone"
     return f"This host cannot isolate agents: {lacking.what}. To cure it, {lacking.cure}"
-
-
-def _version(command: list[str]) -> tuple[int, ...]:
-    done = subprocess.run(  # noqa: S603  asks a program of the system for its version
-        command, capture_output=True, timeout=_TIMEOUT_S, check=False, text=True
-    )
-    return _numbers(done.stdout)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -124,8 +124,9 @@ async def endless_output_in_the_background_is_thrown_away(bench: Bench) -> None:
 
 
 async def _works_on(sandbox: Sandbox) -> None:
+    """Perhaps after the shell has tried again to fork, while the dead are still being collected."""
     done = await run(sandbox, "echo $(echo works)", timeout_s=30)
-    same((done.text, done.exit.code), ("works", 0), "the sandbox afterwards")
+    same((done.text.splitlines()[-1:], done.exit.code), (["works"], 0), "the sandbox afterwards")
 
 
 CASES: tuple[Case, ...] = (
