@@ -49,7 +49,7 @@ def test_bound_values_stand_on_every_line(logged):
 
 def test_a_traceback_is_one_value_without_secrets(logged):
     try:
-        raise ValueError(f"bad token {TOKEN}")  # noqa: TRY301
+        raise ValueError(f"bad token {TOKEN}")  # noqa: TRY301  a traceback is what is wanted
     except ValueError:
         structlog.get_logger().exception("failed")
     (line,) = logged()
