@@ -106,6 +106,7 @@ async def serve(app: ASGIApp, options: EdgeOptions, sockets: Sequence[str] = ())
     """Serve ``app`` on a free port and on Unix sockets of these names beside ``options.door_socket``."""
     folder = Path(options.door_socket).parent
     bound = [socket.create_server(("127.0.0.1", 0))]
+    bound[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvloop does; asyncio leaves it here
     for name in sockets:
         bound.append(socket.socket(socket.AF_UNIX))
         bound[-1].bind(str(folder / name))

@@ -39,7 +39,7 @@ def recorder(home: Path, db: Database) -> Recorder:
 
 async def rows(db: Database, columns: str = "*", order: str = "created_at") -> list[dict]:
     async with db.reading() as conn:
-        statement = text(f"SELECT {columns} FROM api_requests ORDER BY {order}")  # noqa: S608
+        statement = text(f"SELECT {columns} FROM api_requests ORDER BY {order}")  # noqa: S608  written above
         return [dict(row) for row in (await conn.execute(statement)).mappings()]
 
 
@@ -110,19 +110,20 @@ async def test_a_call_killed_before_its_answer(home: Path, db: Database) -> None
     assert (row["status_code"], row["error_type"], row["request_body"]) == (None, "server_stopped", BODY)
 
 
+async def cut_connections(database_url: str, stop: asyncio.Event) -> None:
+    """End every connection to the database again and again."""
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
+        while not stop.is_set():
+            await conn.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            await asyncio.sleep(0.02)
+
+
 async def test_postgres_away_fails_no_call_and_loses_no_row(home: Path, db: Database, database_url: str) -> None:
     """Connections are cut again and again while calls are made; every answered call has one row in the end."""
     stop = asyncio.Event()
-
-    async def cutting() -> None:
-        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
-            while not stop.is_set():
-                await conn.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                )
-                await asyncio.sleep(0.02)
-
     ids: list[str] = []
 
     async def calling(at: Gate) -> None:
@@ -135,7 +136,7 @@ async def test_postgres_away_fails_no_call_and_loses_no_row(home: Path, db: Data
     running = recorder(home, db)
     async with gate(home) as at:
         done = asyncio.Event()
-        tasks = [asyncio.create_task(cutting()), asyncio.create_task(running.run(done))]
+        tasks = [asyncio.create_task(cut_connections(database_url, stop)), asyncio.create_task(running.run(done))]
         await asyncio.gather(*(calling(at) for _ in range(4)))
         stop.set()
         await tasks[0]

@@ -258,7 +258,7 @@ async def test_keys_are_struck_out_of_what_was_said(at: Gate, home: Path, db: Da
             await http.post(f"{at.url}/v1/messages", json=content, headers={"x-api-key": token})
         await wait_rows(db, 2)
     for table in ("requests", "request_bodies"):
-        for row in await rows(db, f"SELECT * FROM {table}"):  # noqa: S608
+        for row in await rows(db, f"SELECT * FROM {table}"):  # noqa: S608  written above
             assert "canary" not in str(row)
             assert not [token[at : at + 12] for at in range(40, len(token) - 12) if token[at : at + 12] in str(row)]
     assert "my keys are **********" in str(await rows(db))
@@ -289,10 +289,10 @@ async def test_sums_are_those_of_the_rows(at: Gate, home: Path, db: Database) ->
         await wait_rows(db, 25)
     named = "input_tokens", "output_tokens", "duration_ms"
     sums = ", ".join(f"sum({name})::bigint AS {name}" for name in named)
-    (ledger,) = await rows(db, f"SELECT count(*) AS requests, count(error_type) AS failed, {sums} FROM requests")  # noqa: S608
+    (ledger,) = await rows(db, f"SELECT count(*) AS requests, count(error_type) AS failed, {sums} FROM requests")  # noqa: S608  written above
     (hours,) = await rows(
         db,
-        f"SELECT sum(requests)::bigint AS requests, sum(failed)::bigint AS failed, {sums} FROM request_hours",  # noqa: S608
+        f"SELECT sum(requests)::bigint AS requests, sum(failed)::bigint AS failed, {sums} FROM request_hours",  # noqa: S608  written above
     )
     assert ledger == hours
     assert ledger["failed"] == 1

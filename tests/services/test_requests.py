@@ -110,8 +110,8 @@ async def test_calls_just_answered_are_waited_for(
     request_id = uuid.uuid4()
     await step(db, turn_id, 1, request_id, done=True)
     listing = asyncio.create_task(requests.for_turn(ann, NAME, turn_id))
-    await asyncio.sleep(0.1)
-    assert not listing.done()
+    done, _ = await asyncio.wait([listing], timeout=0.1)
+    assert not done
     await record(db, turn_id, request_id)
     (call,) = (await listing).requests
     assert (call.id, call.status) == (request_id, "recorded")

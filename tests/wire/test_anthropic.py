@@ -35,43 +35,45 @@ def block(index: int, start: dict, *deltas: dict) -> list[dict]:
     ]
 
 
+CITED = {"type": "web_search_result_location", "url": "https://example.org"}
+STREAM = [
+    START,
+    {"type": "ping"},
+    *block(
+        0,
+        {"type": "thinking", "thinking": "", "signature": ""},
+        {"type": "thinking_delta", "thinking": "let me "},
+        {"type": "thinking_delta", "thinking": "see"},
+        {"type": "signature_delta", "signature": "c2ln"},
+    ),
+    *block(1, {"type": "redacted_thinking", "data": "opaque"}),
+    *block(
+        2,
+        {"type": "text", "text": ""},
+        {"type": "text_delta", "text": "Hel"},
+        {"type": "text_delta", "text": "lo"},
+        {"type": "citations_delta", "citation": CITED},
+    ),
+    *block(
+        3,
+        {"type": "tool_use", "id": "toolu_1", "name": "bash", "input": {}},
+        {"type": "input_json_delta", "partial_json": '{"command"'},
+        {"type": "input_json_delta", "partial_json": ': "ls"}'},
+    ),
+    *block(4, {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}}),
+    *block(5, {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [{"url": "u"}]}),
+    *block(6, {"type": "compaction", "content": None}, {"type": "compaction_delta", "content": "short"}),
+    *END,
+]
+
+
 def test_every_kind_of_block_is_whole() -> None:
     assembler = MessageAssembler()
-    cited = {"type": "web_search_result_location", "url": "https://example.org"}
-    deltas = feed(
-        assembler,
-        START,
-        {"type": "ping"},
-        *block(
-            0,
-            {"type": "thinking", "thinking": "", "signature": ""},
-            {"type": "thinking_delta", "thinking": "let me "},
-            {"type": "thinking_delta", "thinking": "see"},
-            {"type": "signature_delta", "signature": "c2ln"},
-        ),
-        *block(1, {"type": "redacted_thinking", "data": "opaque"}),
-        *block(
-            2,
-            {"type": "text", "text": ""},
-            {"type": "text_delta", "text": "Hel"},
-            {"type": "text_delta", "text": "lo"},
-            {"type": "citations_delta", "citation": cited},
-        ),
-        *block(
-            3,
-            {"type": "tool_use", "id": "toolu_1", "name": "bash", "input": {}},
-            {"type": "input_json_delta", "partial_json": '{"command"'},
-            {"type": "input_json_delta", "partial_json": ': "ls"}'},
-        ),
-        *block(4, {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}}),
-        *block(5, {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [{"url": "u"}]}),
-        *block(6, {"type": "compaction", "content": None}, {"type": "compaction_delta", "content": "short"}),
-        *END,
-    )
+    deltas = feed(assembler, *STREAM)
     assert assembler.message["content"] == [
         {"type": "thinking", "thinking": "let me see", "signature": "c2ln"},
         {"type": "redacted_thinking", "data": "opaque"},
-        {"type": "text", "text": "Hello", "citations": [cited]},
+        {"type": "text", "text": "Hello", "citations": [CITED]},
         {"type": "tool_use", "id": "toolu_1", "name": "bash", "input": {"command": "ls"}},
         {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}},
         {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [{"url": "u"}]},
@@ -79,8 +81,7 @@ def test_every_kind_of_block_is_whole() -> None:
     ]
     assert assembler.message["usage"] == {"input_tokens": 7, "output_tokens": 30}
     assert assembler.message["stop_reason"] == "tool_use"
-    assert assembler.done
-    assert assembler.error is None
+    assert (assembler.done, assembler.error) == (True, None)
     assert Delta("thinking", 0, "let me ") in deltas
     assert [delta.text for delta in deltas if delta.kind == "text"] == ["Hel", "lo"]
 

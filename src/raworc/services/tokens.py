@@ -20,6 +20,7 @@ ISSUER = "raworc"
 _ALGORITHM = "HS256"
 _MAX_BYTES = 8192
 _LEEWAY_S = 30
+_MAX_KNOWN = 4096  # reading a token takes longer than all else that a model call costs us
 
 TokenKind = Literal["login", "turn", "sandbox"]
 
@@ -55,6 +56,7 @@ class Tokens:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self._known: dict[str, tuple[Claims, float]] = {}  # what was read, and until when it holds
 
     def login(self, account_id: uuid.UUID, version: int, contract: str, *, ttl_s: int) -> tuple[str, datetime]:
         """A login token and when it ends."""
@@ -80,10 +82,18 @@ class Tokens:
         Raises:
             Unauthorized: for whatever reason; the text never says which.
         """
+        claims, until = self._known.get(token, (None, 0.0))
+        if claims is not None and time.time() < until:
+            return claims
         try:
-            return self._claims(self._decode(token))
+            body = self._decode(token)
+            claims = self._claims(body)
         except (jwt.InvalidTokenError, KeyError, ValueError, TypeError):
             raise Unauthorized("Invalid or expired token") from None
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        self._known[token] = claims, body["exp"] + _LEEWAY_S
+        return claims
 
     def _sign(self, kind: TokenKind, claims: dict[str, Any], expires: int) -> str:
         body = {**claims, "typ": kind, "iss": ISSUER, "iat": int(time.time()), "exp": expires}
