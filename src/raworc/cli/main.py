@@ -14,6 +14,7 @@ COMMANDS = {
     "server": ("raworc.cli.server:server", "Run a server process alone."),
     "operator": ("raworc.cli.operator:operator", "Run an operator process alone."),
     "recorder": ("raworc.cli.recorder:recorder", "Run a recorder process alone."),
+    "doctor": ("raworc.cli.doctor:doctor", "Show what this host really enforces; try to break out of a sandbox."),
     "login": ("raworc.cli.login:login", "Log in and keep the token."),
     "logout": ("raworc.cli.login:logout", "Forget the token."),
     "status": ("raworc.cli.login:status", "Show which server answers, and as whom."),
