@@ -170,9 +170,7 @@ async def test_a_caller_who_hangs_up_is_not_waited_for_and_the_work_goes_on(admi
         response_id = await the_one(admin, name)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        await until(
-            lambda: any(line.get("path", "").endswith("/responses") for line in logs if line["method"] == "POST")
-        )
+        await until(lambda: ("POST", 400) in [(line["method"], line["status"]) for line in logs])
 
     await answered(works, name, response_id)
 

@@ -1,0 +1,170 @@
+"""Every route says who may use it, how it may fail, and what it answers; every error has its place.
+
+The route table and the error tree are walked, so what is added later is held to the same.
+"""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from raworc.api.app import ROUTES, add_routes
+from raworc.api.auth import Permission, SignedIn
+from raworc.api.openapi import dependencies_of, describe, errors_of
+from raworc.api.problems import problem
+from raworc.api.routes import Route
+from raworc.client.errors import BY_CODE
+from raworc.domain.access import Rule
+from raworc.errors import LostHold, RaworcError, TurnSettled
+
+PUBLIC = {
+    ("GET", "/api/v0/version"),
+    ("GET", "/api/v0/health"),
+    ("GET", "/livez"),
+    ("GET", "/readyz"),
+    ("POST", "/api/v0/auth/login"),
+    ("POST", "/api/v0/operators/{name}/login"),
+}
+"""What may be asked without a token. Whoever adds to this list must be able to say why."""
+
+FOR_ANYBODY_SIGNED_IN = {("GET", "/api/v0/auth")}
+"""What any account may ask, whatever its roles: it tells only about the caller."""
+
+RESOURCES = {"agents"}
+VERBS = {"get", "list", "create", "update", "delete"}
+WRITING = {"POST", "PUT", "DELETE"}
+
+
+def served() -> tuple[FastAPI, dict[tuple[str, str], APIRoute]]:
+    app = FastAPI()
+    add_routes(app, ROUTES)
+    routes = [route for route in app.routes if isinstance(route, APIRoute)]
+    return app, {(method, route.path): route for route in routes for method in route.methods or ()}
+
+
+APP, SERVED = served()
+DOCUMENT = describe(APP, ROUTES)
+
+
+def name_of(route: Route) -> str:
+    return f"{route.method} {route.full_path}"
+
+
+def guards_of(route: Route) -> list[object]:
+    found = dependencies_of(SERVED[route.method, route.full_path].dependant)
+    return [item for item in found if isinstance(item, Permission | SignedIn)]
+
+
+def operation_of(route: Route) -> dict[str, Any]:
+    path = SERVED[route.method, route.full_path].path_format
+    return cast("dict[str, Any]", DOCUMENT["paths"][path][route.method.lower()])
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+def test_a_route_names_its_permission_or_is_on_a_list(route: Route):
+    guards, key = guards_of(route), (route.method, route.full_path)
+
+    if key in PUBLIC:
+        assert guards == []
+    elif key in FOR_ANYBODY_SIGNED_IN:
+        assert guards == [SignedIn()]
+    else:
+        (guard,) = guards
+        assert isinstance(guard, Permission)
+        assert guard.resource in RESOURCES
+        assert guard.verb in VERBS
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+def test_what_changes_something_asks_for_more_than_a_look(route: Route):
+    verbs = {guard.verb for guard in guards_of(route) if isinstance(guard, Permission)}
+
+    if route.method in WRITING:
+        assert not verbs & {"get", "list"}
+    else:
+        assert not verbs - {"get", "list"}
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_a_permission_is_held_by_a_rule_for_it_and_by_no_other(verb: str):
+    mine = Rule(frozenset({"own-agents"}), frozenset({verb.replace("get", "read")}))
+    other = Rule(frozenset({"agents"}), frozenset({"update" if verb != "update" else "list"}))
+
+    assert mine.covers(verb, "own-agents")
+    assert not other.covers(verb, "agents")
+
+
+def test_the_lists_name_only_what_is_served():
+    assert {(route.method, route.full_path) for route in ROUTES} >= PUBLIC | FOR_ANYBODY_SIGNED_IN
+
+
+def test_no_route_is_there_twice():
+    keys = [(route.method, route.full_path) for route in ROUTES]
+
+    assert len(keys) == len(set(keys))
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+def test_every_status_that_a_route_gives_is_documented_and_422_is_not(route: Route):
+    operation = operation_of(route)
+    dependencies = list(dependencies_of(SERVED[route.method, route.full_path].dependant))
+    expected = {"200", *(str(error.status) for error in errors_of(route, dependencies))}
+
+    assert set(operation["responses"]) == expected
+    assert "422" not in expected
+    for status, answer in operation["responses"].items():
+        if status != "200":
+            schema = answer["content"]["application/json"]["schema"]
+            assert schema == {"$ref": "#/components/schemas/Problem"}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+def test_a_route_is_documented_in_words_and_with_its_security(route: Route):
+    operation = operation_of(route)
+
+    assert operation["description"]
+    assert ("security" in operation) == ((route.method, route.full_path) not in PUBLIC)
+    success = operation["responses"]["200"].get("content", {})
+    assert list(success) == ([route.media_type or "application/json"] if route.answer or route.media_type else [])
+
+
+def test_every_reference_of_the_document_leads_somewhere():
+    schemas = DOCUMENT["components"]["schemas"]
+
+    def references(node: object) -> Iterator[str]:
+        if isinstance(node, dict):
+            for key, value in cast("dict[str, object]", node).items():
+                if key == "$ref":
+                    yield str(value)
+                yield from references(value)
+        elif isinstance(node, list):
+            for value in cast("list[object]", node):
+                yield from references(value)
+
+    for reference in references(DOCUMENT):
+        assert reference.removeprefix("#/components/schemas/") in schemas
+
+
+def every_error(kind: type[RaworcError] = RaworcError) -> Iterator[type[RaworcError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from every_error(child)
+
+
+@pytest.mark.parametrize("kind", list(every_error()), ids=lambda kind: kind.__name__)
+def test_every_error_has_a_status_a_code_an_answer_and_an_exception_of_the_client(kind: type[RaworcError]):
+    answer = problem(kind("what happened"), request_id="r")
+
+    assert 400 <= kind.status < 600
+    assert answer.status_code == kind.status
+    assert f'"code":"{kind.code}"'.encode() in answer.body
+    if kind not in {LostHold, TurnSettled}:  # inside operators only
+        assert BY_CODE[kind.code].status == kind.status
+
+
+def test_what_a_route_may_raise_is_an_error_that_callers_meet():
+    internal = {LostHold, TurnSettled}
+
+    assert not internal & {error for route in ROUTES for error in route.fails}
