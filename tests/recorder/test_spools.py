@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from raworc.recorder import spools
 from raworc.recorder.spools import Batch, WorkerSpool, spool_files
 from raworc.store.recordings import SpoolPosition
 from raworc.wire.frames import AnswerHead, CallEnd, CallStart, Kind, file_name, pack, pack_start, pack_struct
@@ -122,6 +123,17 @@ def test_a_call_runs_over_into_the_next_files(tmp_path: Path) -> None:
     assert spool_files(tmp_path) == [(WORKER, 6)]
     write(tmp_path, b"".join(frames(3)), 6)
     assert numbers(read(spool)) == [3]
+
+
+def test_what_does_not_fit_in_memory_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spools, "_HELD_BYTES", 700)
+    made = [frames(number, b"x" * 500, 9) for number in range(1, 6)]
+    write(tmp_path, b"".join(b"".join(of_one) for of_one in zip(*made, strict=True)))
+    spool = opened(tmp_path)
+    batch = read(spool)
+    assert batch is not None
+    assert [(call.body, len(call.chunks)) for call in batch.calls] == [(b"x" * 500, 9)] * 5
+    assert spool._held == 0
 
 
 def test_frames_larger_than_a_block(tmp_path: Path) -> None:

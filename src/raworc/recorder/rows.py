@@ -6,7 +6,7 @@ Whatever was recorded gives a row: bodies that are no JSON, encodings that canno
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import Any, Final, cast
@@ -79,7 +79,7 @@ def build_row(call: RecordedCall) -> RequestRow:
         error_message=error_message,
         stop_reason=_name(reading.message.get("stop_reason")),
         usage=_storable_object(reading.message.get("usage")),
-        **asdict(read_usage(reading.message.get("usage"))),
+        **vars(read_usage(reading.message.get("usage"))),
         first_byte_ms=_first_byte_ms(call),
         duration_ms=_ms(call.end.duration_us if call.end else call.last_us - call.at_us),
         request_headers=_headers(start.headers),

@@ -1,8 +1,8 @@
 """Reading the spool files of this node, while servers append to them and after they are gone.
 
-Only positions are kept in memory; a call's frames are read again when it is over. A file is whole up to its
-first frame that does not check: what follows is never searched for frames, for recorded bodies may contain any
-bytes. One reader per node; reading blocks for as long as the page cache takes.
+Of calls that are not over, a bounded part is kept in memory; the rest of their frames is read again when they
+are. A file is whole up to its first frame that does not check: what follows is never searched for frames, for
+recorded bodies may contain any bytes. One reader per node; reading blocks for as long as the page cache takes.
 """
 
 import os
@@ -31,16 +31,18 @@ from raworc.wire.frames import (
 )
 
 _BLOCK_BYTES: Final = 1024 * 1024
+_HELD_BYTES: Final = 8 * 1024 * 1024
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a frame lies."""
+    """Where a frame lies, and the frame itself while there is room for it in memory."""
 
     number: int
     position: int
     size: int
+    frame: Frame | None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class WorkerSpool:
         self._files: dict[int, int] = {}
         self._block, self._block_at = b"", 0
         self._open: dict[bytes, list[_Place]] = {}  # the places of each call's frames, the first its start
+        self._held = 0  # bytes of frames in memory
         self._cut = False  # the rest of the present file is no spool
         self.pending: Batch | None = None  # read, and not loaded yet
         self.saved = reached  # the position that the database knows
@@ -109,12 +112,13 @@ class WorkerSpool:
     def _take(self, place: _Place, frame: Frame, calls: list[RecordedCall]) -> int:
         """Note a frame; with its last one, the call is added and its size returned."""
         if frame.kind is Kind.START:
-            self._open[frame.key] = [place]
-        elif frame.key in self._open:
-            self._open[frame.key].append(place)
-            if frame.kind is Kind.END:
-                return self._recall(frame.key, calls)
-        return 0
+            self._open[frame.key] = []
+        places = self._open.get(frame.key)
+        if places is None:
+            return 0
+        places.append(place)
+        self._held += place.size if place.frame else 0
+        return self._recall(frame.key, calls) if frame.kind is Kind.END else 0
 
     def _next(self) -> tuple[_Place, Frame] | None:
         """The next frame, passing on to the next file at the end of one that has a successor."""
@@ -130,7 +134,7 @@ class WorkerSpool:
                     continue
             if frame is None:
                 return None
-            place = _Place(self._number, self._position, frame.size)
+            place = _Place(self._number, self._position, frame.size, frame if self._held < _HELD_BYTES else None)
             self._position += frame.size
             return place, frame
 
@@ -162,6 +166,7 @@ class WorkerSpool:
     def _recall(self, key: bytes, calls: list[RecordedCall]) -> int:
         """Add a call, read again from the places of its frames; their size."""
         places = self._open.pop(key)
+        self._held -= sum(place.size for place in places if place.frame)
         try:
             calls.append(_call([self._again(place) for place in places]))
         except BadFrame as error:
@@ -169,7 +174,7 @@ class WorkerSpool:
         return sum(place.size for place in places)
 
     def _again(self, place: _Place) -> Frame:
-        frame = read_frame(self._bytes(place.number, place.position, place.size))
+        frame = place.frame or read_frame(self._bytes(place.number, place.position, place.size))
         if frame is None:
             raise BadFrame("A frame is gone that was there before")
         return frame

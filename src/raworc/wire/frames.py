@@ -89,6 +89,7 @@ class BadFrame(Exception):
     """These bytes are no frame, or not all of one: torn, overwritten, or not written yet."""
 
 
+_KINDS: Final = {int(kind): kind for kind in Kind}
 _PACK = msgspec.msgpack.Encoder()
 
 
@@ -160,10 +161,9 @@ def read_frame(buffer: bytes, offset: int = 0) -> Frame | None:
     if zlib.crc32(payload) != _ENVELOPE.unpack_from(buffer, offset)[2]:
         raise BadFrame("The checksum does not hold")
     kind, key, at_us = _INNER.unpack_from(payload)
-    try:
-        known = Kind(kind)
-    except ValueError:
-        raise BadFrame(f"Unknown kind {kind}") from None
+    known = _KINDS.get(kind)
+    if known is None:
+        raise BadFrame(f"Unknown kind {kind}")
     return Frame(known, key, at_us, bytes(payload[_INNER.size :]), size)
 
 
