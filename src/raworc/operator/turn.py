@@ -107,6 +107,8 @@ class Turn:
         self._model_calls = work.model_calls
 
     async def _run(self, first: Move) -> None:
+        if not isinstance(first, Failure):
+            await self._open_place()
         move: Move | None = first
         while move is not None:
             match move:
@@ -123,7 +125,6 @@ class Turn:
 
     # ── steps ─────────────────────────────────────────────────────────────────────────────────────────
     async def _call_model(self, move: CallModel) -> Move | None:
-        self._remarks += await self._place.reopened(self._work.agent, self._stop)
         try:
             reply = await self._answer(move)
             blocks = storable(reply.blocks)
@@ -155,8 +156,11 @@ class Turn:
             if again:
                 await self._start(move)
 
-    async def _run_tool(self, move: RunTool) -> Move | None:
+    async def _open_place(self) -> None:
         self._remarks += await self._place.reopened(self._work.agent, self._stop)
+
+    async def _run_tool(self, move: RunTool) -> Move | None:
+        await self._open_place()
         began = time.monotonic()
         try:
             output = await self._stop.race(run(move.use, self._place.around))

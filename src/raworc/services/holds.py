@@ -68,6 +68,7 @@ class Holds:
 
         The latter must be given back by :meth:`release` once their sandboxes are gone.
         """
+        await self.find_dead()
         mine = [session_id for session_id in found if session_id not in held][:_ORPHANS_AT_ONCE]
         async with self._db.transaction() as conn:
             known = await store.known(conn, mine)

@@ -1,0 +1,13 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from operating import World, world
+from raworc.settings import Settings
+from raworc.store.database import Database
+
+
+@pytest.fixture
+async def place(settings: Settings, db: Database) -> AsyncIterator[World]:
+    async with world(settings, db) as made:
+        yield made
