@@ -1,6 +1,7 @@
 """The home's three keys: 0600 files in ``<home>/keys``, made once.
 
-``RAWORC_JWT_SECRET`` and ``RAWORC_MASTER_KEY`` take the place of a file where they are set. A password that is set becomes a key by HKDF (RFC 5869), so that its length and spelling are free.
+``RAWORC_JWT_SECRET`` and ``RAWORC_MASTER_KEY`` take the place of a file where they are set: they become a key by
+HKDF (RFC 5869), so that their length and spelling are free.
 """
 
 import contextlib
@@ -75,3 +76,6 @@ def _create(path: Path) -> None:
     with contextlib.suppress(FileExistsError):
         path.hardlink_to(draft)
     draft.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)  # the names, too: a lost key loses what it sealed
+    os.close(folder)

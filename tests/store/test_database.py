@@ -113,6 +113,13 @@ async def test_a_backend_killed_in_use_is_unavailable_and_the_next_use_works(db,
         assert await conn.scalar(text("SELECT 3")) == 3
 
 
+async def test_a_statement_that_takes_too_long_is_unavailable(db):
+    async with db.transaction() as conn:
+        await conn.execute(text("SET LOCAL statement_timeout = 1"))
+        with pytest.raises(DatabaseUnavailable):
+            await conn.execute(text("SELECT pg_sleep(5)"))
+
+
 async def test_no_server_is_unavailable(tmp_path):
     database = Database(f"postgresql://nobody@/none?host={tmp_path}", pool_size=1)
     with pytest.raises(DatabaseUnavailable):

@@ -52,6 +52,20 @@ def test_a_link_does_not_hide_a_closed_folder(home):
         prepare_home(Settings(home=home / "link" / "home"))
 
 
+@as_root
+def test_a_home_in_somebody_elses_hands_is_refused(home):
+    os.chown(home, 65534, 65534)
+    with pytest.raises(BadRequest, match="belongs to user 65534, not to root"):
+        prepare_home(Settings(home=home))
+
+
+@pytest.mark.parametrize("name", ["a,b", 'a"b', "a$b", "a`b", "a\nb"])
+def test_a_name_that_postgres_cannot_work_in_is_refused(home, name):
+    with pytest.raises(BadRequest, match="'--home' must not contain commas"):
+        prepare_home(Settings(home=home / name))
+    assert list(home.iterdir()) == []
+
+
 def test_a_home_that_is_a_file_is_refused(home):
     (home / "file").write_text("")
     with pytest.raises(BadRequest, match="cannot be used"):

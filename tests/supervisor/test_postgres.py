@@ -179,6 +179,22 @@ async def test_a_home_with_a_long_path_gets_a_short_socket(installed):
             shutil.rmtree(settings.socket_dir)
 
 
+async def test_a_home_may_have_a_strange_name(installed):
+    with short_home() as folder:
+        settings = Settings(home=folder / "a b'c%41ü&=?")
+        prepare_home(settings)
+        embedded = EmbeddedPostgres(settings)
+        try:
+            await embedded.start()
+            assert _value(embedded, "SELECT 1") == 1
+            db = Database(embedded.url, pool_size=1)
+            async with db.reading() as conn:
+                assert (await conn.exec_driver_sql("SELECT 2")).scalar_one() == 2
+            await db.close()
+        finally:
+            await embedded.stop()
+
+
 async def test_data_of_another_major_version_is_left_alone(installed):
     with short_home() as folder:
         settings = Settings(home=folder)

@@ -55,6 +55,8 @@ _CONFIG: Final = {
     "timezone": "UTC",
 }
 
+_ACCESS: Final = "local all all peer map=raworc\n"
+
 Condition = Literal["stopped", "starting", "ready", "stopping"]
 
 
@@ -194,9 +196,12 @@ class Cluster:
 
     def _write_access(self, data: Path) -> None:
         people = {pwd.getpwuid(os.geteuid()).pw_name, self.installation.owner.pw_name}
-        (data / "pg_hba.conf").write_text("local all all peer map=raworc\n")
         lines = [f'raworc "{person}" {role}\n' for person in sorted(people) for role in (ROLE, SUPERUSER)]
-        (data / "pg_ident.conf").write_text("".join(lines))
+        for name, content in {"pg_hba.conf": _ACCESS, "pg_ident.conf": "".join(lines)}.items():
+            with (data / name).open("w") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
 
     def _run(self, program: str, *arguments: str, given: str = "") -> None:
         with self.log_file.open("ab") as log:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from typing import Final
 from raworc.errors import BadRequest, Conflict
 from raworc.settings import Settings
 
+_UNUSABLE: Final = re.compile('[,"$`\\x00-\\x1f]')  # read by its tools as lists or by a shell
+_UNUSABLE_SAID: Final = "commas, double quotes, '$', backquotes or control characters"
 _FOLDERS: Final = {"run": 0o700, "keys": 0o700, "logs": 0o700, "spool": 0o700, "pg": 0o711, "sessions": 0o711}
 
 
@@ -26,10 +29,13 @@ def prepare_home(settings: Settings) -> None:
     home, is_root = settings.home, os.geteuid() == 0
     if not home.is_absolute():
         raise BadRequest(f"'--home' must be an absolute path, not '{home}'")
+    if _UNUSABLE.search(str(home)):
+        raise BadRequest(f"'--home' must not contain {_UNUSABLE_SAID}: Postgres cannot work in {str(home)!r}")
     try:
         home.mkdir(mode=0o755 if is_root else 0o700, parents=True, exist_ok=True)
         if is_root:
             _refuse_closed_parents(home)
+            _refuse_foreign(home)
         home.chmod(0o755 if is_root else 0o700)
         for name, mode in _FOLDERS.items():
             (home / name).mkdir(mode=mode, exist_ok=True)
@@ -80,6 +86,13 @@ def _refuse_closed_parents(home: Path) -> None:
                 f"The home '{home}' lies below '{parent}', which other users may not enter; as root, Postgres and"
                 f" sandboxes run as users of their own: choose another '--home', or run 'chmod o+x {parent}'"
             )
+
+
+def _refuse_foreign(home: Path) -> None:
+    """What lies in somebody's folder can be replaced by him, and root would follow."""
+    owner = home.stat().st_uid
+    if owner != 0:
+        raise BadRequest(f"The home '{home}' belongs to user {owner}, not to root: choose another '--home'")
 
 
 def _make_short(folder: Path) -> None:
