@@ -208,7 +208,6 @@ class Turn:
         await patiently(lambda: steps.advance(self._hold, turn_id, done, shown_now, then))
         if not leaving:
             return move
-        await patiently(lambda: steps.hand_back(self._hold, turn_id))
         log.info("turn handed back", turn_id=str(turn_id))
         return None
 

@@ -100,7 +100,7 @@ class Steps:
 
         async def work(conn: AsyncConnection) -> Work:
             await progress.write(conn, hold.session_id, [], fence=hold.fence)
-            await store.attempt(conn, turn_id, 1)
+            await store.attempt(conn, turn_id)
             return await _work(conn, hold, turn_id)
 
         return await self._db.run(work)
@@ -144,15 +144,6 @@ class Steps:
 
         async def work(conn: AsyncConnection) -> None:
             await progress.append(conn, hold.session_id, turn_id, segments, fence=hold.fence)
-
-        await self._db.run(work)
-
-    async def hand_back(self, hold: Hold, turn_id: TurnId) -> None:
-        """Leave a turn to the next holder in good order: this attempt does not count."""
-
-        async def work(conn: AsyncConnection) -> None:
-            await progress.write(conn, hold.session_id, [], fence=hold.fence)
-            await store.attempt(conn, turn_id, -1)
 
         await self._db.run(work)
 

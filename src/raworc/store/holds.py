@@ -210,7 +210,7 @@ _KNOWN: Final = text("SELECT id FROM sessions WHERE id = ANY(:session_ids)").bin
 _STANDING: Final = text(
     f"""
 SELECT s.id, s.hold_epoch,
-       s.desired IS NOT NULL OR {_DUE}
+       s.desired IS NOT NULL OR coalesce({_DUE}, false)
        OR (s.state = 'idle' AND EXISTS (SELECT FROM turns WHERE session_id = s.id AND status = 'pending'))
        OR (s.state = 'busy' AND NOT EXISTS (
            SELECT FROM turns WHERE session_id = s.id AND status = 'processing' AND cancel_reason IS NULL)) AS wants

@@ -63,9 +63,9 @@ async def finish(conn: AsyncConnection, turn_id: uuid.UUID, step: Finished) -> b
     return (await conn.execute(_FINISH, parameters)).rowcount == 1
 
 
-async def attempt(conn: AsyncConnection, turn_id: uuid.UUID, by: int) -> None:
-    """Count one more worker that takes the turn, or (-1) one that gave it back in good order."""
-    await conn.execute(_ATTEMPT, {"turn_id": turn_id, "by": by})
+async def attempt(conn: AsyncConnection, turn_id: uuid.UUID) -> None:
+    """Count one more worker that takes the turn."""
+    await conn.execute(_ATTEMPT, {"turn_id": turn_id})
 
 
 async def history(conn: AsyncConnection, session_id: uuid.UUID, turn_id: uuid.UUID) -> tuple[list[PastTurn], TurnRow]:
@@ -124,8 +124,8 @@ WHERE turn_id = :turn_id AND number = :number AND state = 'started'
     bindparam("content", type_=JSONB),
 )
 
-_ATTEMPT: Final = text("UPDATE turns SET attempts = attempts + :by WHERE id = :turn_id").bindparams(
-    bindparam("turn_id", type_=UUID), bindparam("by", type_=Integer)
+_ATTEMPT: Final = text("UPDATE turns SET attempts = attempts + 1 WHERE id = :turn_id").bindparams(
+    bindparam("turn_id", type_=UUID)
 )
 
 _HISTORY: Final = text(
