@@ -9,6 +9,8 @@ from sqlalchemy import Text, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from raworc.store.statement import Statement
+
 
 @dataclass(frozen=True)
 class AccountRow:
@@ -25,13 +27,13 @@ class AccountRow:
 
 async def by_id(conn: AsyncConnection, account_id: uuid.UUID) -> AccountRow | None:
     """One account and what it is granted, in one query."""
-    row = (await conn.execute(_BY_ID, {"account_id": account_id})).one_or_none()
+    row = await _BY_ID.first(conn, {"account_id": account_id})
     return None if row is None else AccountRow(*row)
 
 
 async def by_name(conn: AsyncConnection, name: str) -> AccountRow | None:
     """The same, whatever the case of the name."""
-    row = (await conn.execute(_BY_NAME, {"name": name})).one_or_none()
+    row = await _BY_NAME.first(conn, {"name": name})
     return None if row is None else AccountRow(*row)
 
 
@@ -66,8 +68,10 @@ SELECT a.id, a.name, a.space, a.active, a.version, a.password_hash,
        ), '[]')::text AS grants
 FROM accounts a
 """
-_BY_ID: Final = text(_ACCOUNT + "WHERE a.id = :account_id").bindparams(bindparam("account_id", type_=UUID))
-_BY_NAME: Final = text(_ACCOUNT + "WHERE lower(a.name) = lower(:name)").bindparams(bindparam("name", type_=Text))
+_BY_ID: Final = Statement(text(_ACCOUNT + "WHERE a.id = :account_id").bindparams(bindparam("account_id", type_=UUID)))
+_BY_NAME: Final = Statement(
+    text(_ACCOUNT + "WHERE lower(a.name) = lower(:name)").bindparams(bindparam("name", type_=Text))
+)
 
 _LOGGED_IN: Final = text("UPDATE accounts SET last_login_at = now() WHERE id = :account_id").bindparams(
     bindparam("account_id", type_=UUID)

@@ -4,22 +4,23 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, exists, func, literal, or_, select, true
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import BigInteger, Text, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import Text
 
-from raworc.domain.lifecycle import ASLEEP, ShownState, State
-from raworc.store.schema import agents, sessions, turns
+from raworc.domain.lifecycle import ShownState, State
+from raworc.store.schema import agents
+from raworc.store.statement import Statement
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class AgentRow:
-    """A named agent with its home session, in the order of ``_SELECT``.
+    """A named agent with its home session, in the order of ``_COLUMNS``.
 
     ``queued_from``: since when its oldest pending turn waits.
     """
@@ -71,7 +72,8 @@ class Wanted:
 
 async def find(conn: AsyncConnection, name: str) -> AgentRow | None:
     """The named agent, whatever the case of its name."""
-    return _row((await conn.execute(_FIND, {"name": name})).one_or_none())
+    row = await _FIND.first(conn, {"name": name})
+    return None if row is None else AgentRow(*row)
 
 
 async def find_locked(conn: AsyncConnection, name: str) -> AgentRow | None:
@@ -80,18 +82,24 @@ async def find_locked(conn: AsyncConnection, name: str) -> AgentRow | None:
     What stands in the session is then certain; ``shown_state`` and ``queued_from`` may be those of the moment
     before the lock was given, so decide on ``store.turns.open_turns`` instead.
     """
-    return _row((await conn.execute(_FIND_LOCKED, {"name": name})).one_or_none())
+    row = await _FIND_LOCKED.first(conn, {"name": name})
+    return None if row is None else AgentRow(*row)
 
 
 async def page(conn: AsyncConnection, wanted: Wanted, *, limit: int, offset: int) -> tuple[list[AgentRow], int]:
     """The rows of one page, newest first, and how many there are in all."""
-    condition = _condition(wanted)
-    counting = select(func.count()).select_from(_HOME).where(condition)
-    newest = _SELECT.add_columns(counting.scalar_subquery().label("total")).where(condition)
-    newest = newest.order_by(agents.c.created_at.desc(), agents.c.id.desc()).limit(limit).offset(offset)
-    found = (await conn.execute(newest)).all()
-    total: int = found[0].total if found else await conn.scalar(counting) or 0
-    return [AgentRow(*row[:-1]) for row in found], total
+    listing, counting = _page(tuple(_conditions(wanted)))
+    parameters = {
+        "owner_id": wanted.owner_id,
+        "spaces": sorted(wanted.spaces or ()),
+        "text": wanted.text,
+        "tags": list(wanted.tags),
+        "limit": limit,
+        "offset": offset,
+    }
+    rows = await listing.all(conn, parameters)
+    total: int = rows[0][-1] if rows else await counting.scalar(conn, parameters)
+    return [AgentRow(*row[:-1]) for row in rows], total
 
 
 async def insert(conn: AsyncConnection, values: Mapping[str, Any]) -> None:
@@ -114,74 +122,78 @@ async def of_session(conn: AsyncConnection, session_id: uuid.UUID) -> uuid.UUID 
     return await conn.scalar(select(agents.c.id).where(agents.c.session_id == session_id))
 
 
-def _row(found: Sequence[Any] | None) -> AgentRow | None:
-    return None if found is None else AgentRow(*found)
-
-
-def _condition(wanted: Wanted) -> ColumnElement[bool]:
-    conditions = [agents.c.kind == "named"]
+def _conditions(wanted: Wanted) -> list[str]:
+    found = ["a.kind = 'named'"]
     if wanted.spaces is not None:
-        own = agents.c.owner_id == wanted.owner_id
-        conditions.append(or_(own, agents.c.space.in_(sorted(wanted.spaces))) if wanted.spaces else own)
+        found.append(
+            "(a.owner_id = :owner_id OR a.space = ANY(:spaces))" if wanted.spaces else "a.owner_id = :owner_id"
+        )
     if wanted.text:
-        needle = func.lower(literal(wanted.text, Text))
-        hits = [func.strpos(func.lower(column), needle) > 0 for column in (agents.c.name, agents.c.description)]
-        conditions.append(or_(*hits))
+        found.append("(strpos(lower(a.name), lower(:text)) > 0 OR strpos(lower(a.description), lower(:text)) > 0)")
     if wanted.tags:
-        conditions.append(agents.c.tags.contains(literal(list(wanted.tags), ARRAY(Text))))
+        found.append("a.tags @> :tags")
     if wanted.state is not None:
-        conditions.append(_shown == wanted.state)
-    return and_(true(), *conditions)
+        found.append(_SHOWN_AS[wanted.state])
+    return found
 
 
-_PENDING: Final = and_(turns.c.session_id == sessions.c.id, turns.c.status == "pending")
-_HOME: Final = agents.join(sessions, agents.c.session_id == sessions.c.id)
+@cache
+def _page(conditions: tuple[str, ...]) -> tuple[Statement, Statement]:
+    """The page and its count, for one of the few combinations of conditions."""
+    where = " AND ".join(conditions)
+    home = _HOME if any("s." in condition for condition in conditions) else "FROM agents a"
+    count = f"SELECT count(*) {home} WHERE {where}"
+    order = "ORDER BY a.created_at DESC, a.id DESC LIMIT :limit OFFSET :offset"
+    listing = f"SELECT {_COLUMNS}, ({count}) AS total {_HOME} WHERE {where} {order}"
+    return _statement(listing), _statement(count)
 
-_shown: Final = case(  # as domain/lifecycle.py's shown_state
-    (sessions.c.state.in_(sorted(ASLEEP)), "slept"),
-    (sessions.c.busy_hold_from.is_not(None), "busy"),
-    (sessions.c.state == "init", "init"),
-    (sessions.c.state == "busy", "busy"),
-    (exists().where(_PENDING), "busy"),
-    else_="idle",
+
+def _statement(sql: str) -> Statement:
+    clause = text(sql)
+    given = clause.compile().params
+    return Statement(clause.bindparams(*(bind for bind in _PARAMETERS if bind.key in given)))
+
+
+_PARAMETERS: Final = (
+    bindparam("name", type_=Text),
+    bindparam("owner_id", type_=UUID),
+    bindparam("spaces", type_=ARRAY(Text)),
+    bindparam("text", type_=Text),
+    bindparam("tags", type_=ARRAY(Text)),
+    bindparam("limit", type_=BigInteger),
+    bindparam("offset", type_=BigInteger),
 )
 
-_SELECT: Final = select(
-    agents.c.id,
-    agents.c.name,
-    agents.c.space,
-    agents.c.owner_id,
-    agents.c.created_by,
-    agents.c.description,
-    agents.c.metadata,
-    agents.c.tags,
-    agents.c.instructions,
-    agents.c.setup,
-    agents.c.model,
-    agents.c.max_tokens,
-    agents.c.network,
-    agents.c.limits,
-    agents.c.parent_agent_name,
-    agents.c.is_published,
-    agents.c.published_at,
-    agents.c.published_by,
-    agents.c.publish_permissions,
-    agents.c.created_at,
-    agents.c.session_id,
-    sessions.c.number.label("session_number"),
-    sessions.c.state,
-    _shown.label("shown_state"),
-    sessions.c.idle_timeout_s,
-    sessions.c.busy_timeout_s,
-    sessions.c.idle_from,
-    sessions.c.busy_from,
-    sessions.c.busy_hold_from,
-    select(func.min(turns.c.created_at)).where(_PENDING).correlate(sessions).scalar_subquery().label("queued_from"),
-    sessions.c.context_cutoff_at,
-    sessions.c.last_activity_at,
-).select_from(_HOME)
+_QUEUED: Final = "EXISTS (SELECT FROM turns t WHERE t.session_id = s.id AND t.status = 'pending')"
 
-_FIND: Final = _SELECT.where(
-    agents.c.kind == "named", func.lower(agents.c.name) == func.lower(bindparam("name", type_=Text))
-)
-_FIND_LOCKED: Final = _FIND.with_for_update(key_share=True, of=[agents, sessions])
+_SHOWN: Final = f"""CASE
+    WHEN s.state IN ('paused', 'slept', 'error', 'terminated') THEN 'slept'
+    WHEN s.busy_hold_from IS NOT NULL THEN 'busy'
+    WHEN s.state = 'init' THEN 'init'
+    WHEN s.state = 'busy' OR {_QUEUED} THEN 'busy'
+    ELSE 'idle' END"""
+"""As ``shown_state`` of domain/lifecycle.py."""
+
+_SHOWN_AS: Final[dict[ShownState, str]] = {
+    "slept": "s.state IN ('paused', 'slept', 'error', 'terminated')",
+    "init": "s.state = 'init' AND s.busy_hold_from IS NULL",
+    "idle": f"s.state = 'idle' AND s.busy_hold_from IS NULL AND NOT {_QUEUED}",
+    "busy": "s.state IN ('init', 'idle', 'busy') AND (s.busy_hold_from IS NOT NULL OR s.state = 'busy'"
+    f" OR (s.state = 'idle' AND {_QUEUED}))",
+}
+"""The same as conditions, which Postgres answers from its indexes."""
+
+_COLUMNS: Final = f"""
+    a.id, a.name, a.space, a.owner_id, a.created_by, a.description, a.metadata, a.tags, a.instructions, a.setup,
+    a.model, a.max_tokens, a.network, a.limits, a.parent_agent_name, a.is_published, a.published_at, a.published_by,
+    a.publish_permissions, a.created_at, a.session_id, s.number, s.state, {_SHOWN} AS shown_state,
+    s.idle_timeout_s, s.busy_timeout_s, s.idle_from, s.busy_from, s.busy_hold_from,
+    (SELECT min(t.created_at) FROM turns t WHERE t.session_id = s.id AND t.status = 'pending') AS queued_from,
+    s.context_cutoff_at, s.last_activity_at
+"""  # noqa: S608  put together from constants
+
+_HOME: Final = "FROM agents a JOIN sessions s ON s.id = a.session_id"
+
+_FIND_SQL: Final = f"SELECT {_COLUMNS} {_HOME} WHERE a.kind = 'named' AND lower(a.name) = lower(:name)"
+_FIND: Final = _statement(_FIND_SQL)
+_FIND_LOCKED: Final = _statement(f"{_FIND_SQL} FOR NO KEY UPDATE OF a, s")

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.domain.lifecycle import State, TurnStatus
+from raworc.store.statement import Statement
 
 Json = dict[str, Any]
 
@@ -98,21 +99,19 @@ async def write(
     it takes two calls. Without a fence operators are told as well as servers.
     """
     states = [entry.state for entry in entries if isinstance(entry, StateChanged)]
-    row = (
-        await conn.execute(
-            _WRITE,
-            {
-                "session_id": session_id,
-                "entries": [_encoded(entry) for entry in entries],
-                "new_turns": [_new_turn(turn, entries) for turn in new_turns],
-                "count": len(entries),
-                "state": states[-1] if states else None,
-                "worker_id": fence.worker_id if fence else None,
-                "epoch": fence.epoch if fence else None,
-            },
-        )
-    ).one_or_none()
-    return None if row is None else Written(row.event_seq, row.turns, row.at)
+    row = await _WRITE.first(
+        conn,
+        {
+            "session_id": session_id,
+            "entries": [_encoded(entry) for entry in entries],
+            "new_turns": [_new_turn(turn, entries) for turn in new_turns],
+            "count": len(entries),
+            "state": states[-1] if states else None,
+            "worker_id": fence.worker_id if fence else None,
+            "epoch": fence.epoch if fence else None,
+        },
+    )
+    return None if row is None else Written(*row[:3])
 
 
 def _encoded(entry: Entry) -> Json:
@@ -139,8 +138,9 @@ def _new_turn(turn: NewTurn, entries: Sequence[Entry]) -> Json:
     }
 
 
-_WRITE: Final = text(
-    """
+_WRITE: Final = Statement(
+    text(
+        """
 WITH entry AS MATERIALIZED (
     SELECT e.position, e.value ->> 'kind' AS kind, (e.value ->> 'turn')::uuid AS turn_id, e.value -> 'body' AS body
     FROM jsonb_array_elements(:entries) WITH ORDINALITY AS e(value, position)
@@ -221,12 +221,13 @@ SELECT numbered.base + :count AS event_seq,
        CASE WHEN :worker_id IS NULL THEN pg_notify('raworc_work', CAST(:session_id AS text)) END AS operators
 FROM numbered
 """
-).bindparams(
-    bindparam("session_id", type_=UUID),
-    bindparam("entries", type_=JSONB),
-    bindparam("new_turns", type_=JSONB),
-    bindparam("count", type_=BigInteger),
-    bindparam("state", type_=Text),
-    bindparam("worker_id", type_=UUID),
-    bindparam("epoch", type_=BigInteger),
+    ).bindparams(
+        bindparam("session_id", type_=UUID),
+        bindparam("entries", type_=JSONB),
+        bindparam("new_turns", type_=JSONB),
+        bindparam("count", type_=BigInteger),
+        bindparam("state", type_=Text),
+        bindparam("worker_id", type_=UUID),
+        bindparam("epoch", type_=BigInteger),
+    )
 )

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.domain.lifecycle import TurnStatus
+from raworc.store.statement import Statement
 
 Json = dict[str, Any]
 
@@ -39,46 +40,45 @@ class TurnRow:
 
 async def open_turns(conn: AsyncConnection, session_id: uuid.UUID) -> list[OpenTurn]:
     """The turns of a session that are not settled, in order of arrival."""
-    rows = await conn.execute(_OPEN, {"session_id": session_id})
-    return [OpenTurn(row.id, row.status, row.agent_id) for row in rows]
+    return [OpenTurn(*row[:3]) for row in await _OPEN.all(conn, {"session_id": session_id})]
 
 
 async def queued_in_space(conn: AsyncConnection, space: str, *, at_most: int) -> int:
     """How many turns wait in all sessions of a space; counting stops at ``at_most``."""
-    return await conn.scalar(_QUEUED, {"space": space, "at_most": at_most}) or 0
+    return await _QUEUED.scalar(conn, {"space": space, "at_most": at_most}) or 0
 
 
 async def find(conn: AsyncConnection, session_id: uuid.UUID, turn_id: uuid.UUID) -> TurnRow | None:
     """One turn of a session."""
-    row = (await conn.execute(_FIND, {"session_id": session_id, "turn_id": turn_id})).one_or_none()
+    row = await _FIND.first(conn, {"session_id": session_id, "turn_id": turn_id})
     return None if row is None else TurnRow(*row)
 
 
 async def status(conn: AsyncConnection, session_id: uuid.UUID, turn_id: uuid.UUID) -> TurnStatus | None:
     """How one turn of a session stands."""
-    return await conn.scalar(_STATUS, {"session_id": session_id, "turn_id": turn_id})
+    return await _STATUS.scalar(conn, {"session_id": session_id, "turn_id": turn_id})
 
 
 async def page(conn: AsyncConnection, session_id: uuid.UUID, *, limit: int, offset: int) -> list[TurnRow]:
     """Turns of a session, oldest first."""
-    rows = await conn.execute(_PAGE, {"session_id": session_id, "limit": limit, "offset": offset})
+    rows = await _PAGE.all(conn, {"session_id": session_id, "limit": limit, "offset": offset})
     return [TurnRow(*row) for row in rows]
 
 
 async def several(conn: AsyncConnection, session_id: uuid.UUID, turn_ids: list[uuid.UUID]) -> list[TurnRow]:
     """Some turns of a session, in no order."""
-    rows = await conn.execute(_SEVERAL, {"session_id": session_id, "turn_ids": turn_ids})
+    rows = await _SEVERAL.all(conn, {"session_id": session_id, "turn_ids": turn_ids})
     return [TurnRow(*row) for row in rows]
 
 
 async def count(conn: AsyncConnection, session_id: uuid.UUID) -> int:
     """How many turns a session has, markers included."""
-    return await conn.scalar(_COUNT, {"session_id": session_id}) or 0
+    return await _COUNT.scalar(conn, {"session_id": session_id}) or 0
 
 
 async def set_content(conn: AsyncConnection, turn_id: uuid.UUID, *, given: Json | None, output: Json | None) -> None:
     """Replace input and output; None keeps."""
-    await conn.execute(_SET_CONTENT, {"turn_id": turn_id, "given": given, "output": output})
+    await _SET_CONTENT.run(conn, {"turn_id": turn_id, "given": given, "output": output})
 
 
 _SHOWN: Final = """
@@ -91,41 +91,51 @@ FROM turns t WHERE t.session_id = :session_id
 _SESSION: Final = bindparam("session_id", type_=UUID)
 _TURN: Final = bindparam("turn_id", type_=UUID)
 
-_OPEN: Final = text(
-    """
+_OPEN: Final = Statement(
+    text(
+        """
 SELECT id, status, agent_id, number FROM turns WHERE session_id = :session_id AND status = 'processing'
 UNION ALL
 SELECT id, status, agent_id, number FROM turns WHERE session_id = :session_id AND status = 'pending'
 ORDER BY number
 """
-).bindparams(_SESSION)
+    ).bindparams(_SESSION)
+)
 
-_QUEUED: Final = text(
-    """
+_QUEUED: Final = Statement(
+    text(
+        """
 SELECT count(*) FROM (
     SELECT FROM turns JOIN sessions ON sessions.id = turns.session_id
     WHERE turns.status = 'pending' AND sessions.space = :space LIMIT :at_most
 ) AS queued
 """
-).bindparams(bindparam("space", type_=Text), bindparam("at_most", type_=BigInteger))
+    ).bindparams(bindparam("space", type_=Text), bindparam("at_most", type_=BigInteger))
+)
 
-_FIND: Final = text(_SHOWN + "AND t.id = :turn_id").bindparams(_SESSION, _TURN)
-_SEVERAL: Final = text(_SHOWN + "AND t.id = ANY(:turn_ids)").bindparams(
-    _SESSION, bindparam("turn_ids", type_=ARRAY(UUID))
-)
-_PAGE: Final = text(_SHOWN + "ORDER BY t.created_at, t.number LIMIT :limit OFFSET :offset").bindparams(
-    _SESSION, bindparam("limit", type_=BigInteger), bindparam("offset", type_=BigInteger)
-)
-_STATUS: Final = text("SELECT status FROM turns WHERE session_id = :session_id AND id = :turn_id").bindparams(
-    _SESSION, _TURN
-)
-_COUNT: Final = text("SELECT count(*) FROM turns WHERE session_id = :session_id").bindparams(_SESSION)
+_FIND: Final = Statement(text(_SHOWN + "AND t.id = :turn_id").bindparams(_SESSION, _TURN))
 
-_SET_CONTENT: Final = text(
-    """
+_SEVERAL: Final = Statement(
+    text(_SHOWN + "AND t.id = ANY(:turn_ids)").bindparams(_SESSION, bindparam("turn_ids", type_=ARRAY(UUID)))
+)
+
+_PAGE: Final = Statement(
+    text(_SHOWN + "ORDER BY t.created_at, t.number LIMIT :limit OFFSET :offset").bindparams(
+        _SESSION, bindparam("limit", type_=BigInteger), bindparam("offset", type_=BigInteger)
+    )
+)
+
+_STATUS: Final = Statement(
+    text("SELECT status FROM turns WHERE session_id = :session_id AND id = :turn_id").bindparams(_SESSION, _TURN)
+)
+
+_COUNT: Final = Statement(text("SELECT count(*) FROM turns WHERE session_id = :session_id").bindparams(_SESSION))
+
+_SET_CONTENT: Final = Statement(
+    text(
+        """
 UPDATE turns SET input = coalesce(:given, input), output = coalesce(:output, output), updated_at = clock_timestamp()
 WHERE id = :turn_id
 """
-).bindparams(
-    _TURN, bindparam("given", type_=JSONB(none_as_null=True)), bindparam("output", type_=JSONB(none_as_null=True))
+    ).bindparams(_TURN, bindparam("given", type_=JSONB), bindparam("output", type_=JSONB))
 )
