@@ -66,7 +66,7 @@ async def test_offset_wins_over_page(admin: Api, seven: tuple[str, list[str]]):
 
 async def test_a_page_behind_the_end_is_empty(admin: Api, seven: tuple[str, list[str]]):
     tag, _ = seven
-    for query in ({"page": 99}, {"offset": 7}, {"offset": 2**53}, {"page": 2**53 - 1}, {"page": 9_999_999_999_999_999}):
+    for query in ({"page": 99}, {"offset": 7}, {"offset": 2**53}, {"page": 2**53 - 1}, {"page": 10**30}):
         page = await listed(admin, tags=tag, **query)
         assert (page["items"], page["total"]) == ([], 7)
 
@@ -78,7 +78,8 @@ async def test_nothing_found_is_one_empty_page(admin: Api):
 
 
 async def test_a_limit_above_its_maximum_is_clamped(admin: Api):
-    assert (await listed(admin, limit=100_000))["limit"] == 100
+    for limit in (101, 100_000, 10**40):
+        assert (await listed(admin, limit=limit))["limit"] == 100
 
 
 async def test_tags_must_all_be_there_in_any_case(admin: Api, seven: tuple[str, list[str]]):
@@ -125,7 +126,7 @@ BAD_QUERIES = [
     ("limit", ""),
     ("limit", "1.5"),
     ("limit", "1e2"),
-    ("limit", "9" * 40),
+    ("limit", "9" * 400),
     ("limit", "٣"),
     ("limit", "true"),
     ("page", "0"),

@@ -79,10 +79,11 @@ def errors_of(route: Route, dependencies: Sequence[object]) -> list[type[RaworcE
 def _complete(operation: Document, route: Route, dependencies: Sequence[object]) -> None:
     responses: Document = operation["responses"]
     responses.pop("422", None)
+    success: Document = responses["200"]
+    if route.answer is None:
+        success.pop("content", None)
     if route.media_type is not None:
-        responses["200"]["content"] = {route.media_type: {"schema": {"type": "string"}}}
-    elif route.answer is None:
-        responses["200"].pop("content", None)
+        success.setdefault("content", {})[route.media_type] = {"schema": {"type": "string"}}
     for error in errors_of(route, dependencies):
         description = http.HTTPStatus(error.status).phrase
         responses[str(error.status)] = {"description": description, "content": _PROBLEM}

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import Query
 from pydantic import BeforeValidator, WithJsonSchema
 
-_WHOLE: Final = re.compile(r"-?[0-9]{1,16}")
+_WHOLE: Final = re.compile(r"-?[0-9]{1,100}")
 _MOST: Final = 2**53 - 1
 
 

@@ -20,8 +20,8 @@ Handler = Callable[..., Coroutine[Any, Any, Response]]
 class Route:
     """One operation. ``path`` is below ``/api/v0``, or from the root where ``is_root``.
 
-    ``answer`` is the type of its JSON answer; None with ``media_type`` for another one, None alone for an empty
-    one. ``fails`` names what its service raises besides what every such route may (see ``openapi.py``).
+    ``answer`` is the type of its JSON answer, ``media_type`` is what else it may answer with; neither: its answer
+    is empty. ``fails`` names what its service raises besides what every such route may (see ``openapi.py``).
     """
 
     method: Method

@@ -53,9 +53,11 @@ def _healthy(request: Request, *, database: str | None) -> Response:
     return Json({"status": "ok", "timestamp": rfc3339(now()), "version": __version__, "database": database})
 
 
+_TEXT: Final = "text/plain"
+
 ROUTES: Final = (
     Route("GET", "/version", version, Version),
-    Route("GET", "/health", health, Health, fails=(Unavailable,)),
-    Route("GET", "/livez", livez, Health, is_root=True),
-    Route("GET", "/readyz", readyz, Health, fails=(Unavailable,), is_root=True),
+    Route("GET", "/health", health, Health, fails=(Unavailable,), media_type=_TEXT),
+    Route("GET", "/livez", livez, Health, media_type=_TEXT, is_root=True),
+    Route("GET", "/readyz", readyz, Health, fails=(Unavailable,), media_type=_TEXT, is_root=True),
 )

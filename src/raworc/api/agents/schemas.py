@@ -7,6 +7,10 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from raworc.api.bodies import Body
 from raworc.api.schemas import Answer, Json
+from raworc.domain.agents import LIMITS, MAX_ANSWER_TOKENS
+from raworc.domain.lifecycle import MAX_TIMEOUT_S
+from raworc.domain.names import AGENT_PATTERN, MAX_TAG_CHARACTERS, TAG_PATTERN, VARIABLE_PATTERN
+from raworc.services.secrets import MAX_VALUE_BYTES
 
 AgentState = Literal["init", "idle", "busy", "slept"]
 ResponseStatus = Literal["pending", "processing", "completed", "failed", "cancelled"]
@@ -19,7 +23,43 @@ def _whole_number(value: object) -> object:
     return int(value) if isinstance(value, float) and is_whole else value
 
 
+def _described(**schema: Any) -> WithJsonSchema:  # noqa: ANN401  JSON Schema
+    """What the document says of a field whose rule the domain keeps."""
+    return WithJsonSchema(schema)
+
+
 Whole = Annotated[int, BeforeValidator(_whole_number)]
+Timeout = Annotated[Whole, _described(type="integer", minimum=1, maximum=MAX_TIMEOUT_S)]
+Delay = Annotated[Whole, _described(type="integer", maximum=MAX_TIMEOUT_S)]
+Tokens = Annotated[Whole, _described(type="integer", minimum=1, maximum=MAX_ANSWER_TOKENS)]
+AgentName = Annotated[str, _described(type="string", pattern=AGENT_PATTERN)]
+Tag = Annotated[str, _described(type="string", pattern=TAG_PATTERN, maxLength=MAX_TAG_CHARACTERS)]
+SecretKey = Annotated[str, _described(type="string", pattern=VARIABLE_PATTERN)]
+SecretValue = Annotated[str, _described(type="string", maxLength=MAX_VALUE_BYTES)]
+Prompt = Annotated[str, _described(type="string", pattern=r"\S")]
+Network = Annotated[str, _described(type="string", enum=["none"])]
+
+
+_TEXT_ITEM = {
+    "type": "object",
+    "required": ["type", "content"],
+    "properties": {"type": {"const": "text"}, "content": {"type": "string", "pattern": r"\S"}},
+}
+_CONTENT = {"type": "array", "minItems": 1, "items": _TEXT_ITEM}
+Input = Annotated[
+    Json,
+    _described(
+        anyOf=[
+            {"type": "object", "required": ["content"], "properties": {"content": _CONTENT}},
+            {"type": "object", "required": ["text"], "properties": {"text": {"type": "string", "pattern": r"\S"}}},
+        ]
+    ),
+]
+
+
+def _limit(name: str, kind: Literal["integer", "number"]) -> WithJsonSchema:
+    least, most, default = LIMITS[name]
+    return _described(type=kind, minimum=least, maximum=most, default=default)
 
 
 # ── who ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -59,29 +99,29 @@ class Profile(Answer):
 class LimitsBody(Body):
     """What one sandbox may use."""
 
-    memory_mb: Whole | None = None
-    cpus: float | None = None
-    pids: Whole | None = None
-    disk_mb: Whole | None = None
+    memory_mb: Annotated[Whole, _limit("memory_mb", "integer")] | None = None
+    cpus: Annotated[float, _limit("cpus", "number")] | None = None
+    pids: Annotated[Whole, _limit("pids", "integer")] | None = None
+    disk_mb: Annotated[Whole, _limit("disk_mb", "integer")] | None = None
 
 
 class NewAgentBody(Body):
     """A new agent; ``prompt`` is its first input, ``setup`` a script run at creation and at every wake."""
 
-    name: str
+    name: AgentName
     description: str | None = None
     metadata: Json = Field(default_factory=dict[str, Any])
-    tags: list[str] = Field(default_factory=list[str])
-    secrets: dict[str, str] = Field(default_factory=dict[str, str])
+    tags: list[Tag] = Field(default_factory=list[str])
+    secrets: dict[SecretKey, SecretValue] = Field(default_factory=dict[str, str])
     instructions: str | None = None
     setup: str | None = None
-    prompt: str | None = None
-    idle_timeout_seconds: Whole | None = None
-    busy_timeout_seconds: Whole | None = None
+    prompt: Prompt | None = None
+    idle_timeout_seconds: Timeout | None = None
+    busy_timeout_seconds: Timeout | None = None
     space: str | None = None
     model: str | None = None
-    max_tokens: Whole | None = None
-    network: str | None = None
+    max_tokens: Tokens | None = None
+    network: Network | None = None
     limits: LimitsBody | None = None
 
 
@@ -90,14 +130,14 @@ class AgentChangeBody(Body):
 
     description: str | None = None
     metadata: Json | None = None
-    tags: list[str] | None = None
+    tags: list[Tag] | None = None
     instructions: str | None = None
     setup: str | None = None
-    idle_timeout_seconds: Whole | None = None
-    busy_timeout_seconds: Whole | None = None
+    idle_timeout_seconds: Timeout | None = None
+    busy_timeout_seconds: Timeout | None = None
     model: str | None = None
-    max_tokens: Whole | None = None
-    network: str | None = None
+    max_tokens: Tokens | None = None
+    network: Network | None = None
     limits: LimitsBody | None = None
 
 
@@ -110,14 +150,14 @@ class StateBody(Body):
 class SleepBody(Body):
     """When to sleep, and what to say about it."""
 
-    delay_seconds: Whole | None = None
+    delay_seconds: Delay | None = None
     note: str | None = None
 
 
 class WakeBody(Body):
     """Work to start with."""
 
-    prompt: str | None = None
+    prompt: Prompt | None = None
 
 
 class PublishPermissions(Answer):
@@ -205,7 +245,7 @@ class Cancelled(Answer):
 class NewResponseBody(Body):
     """An input: ``{content: [{type: 'text', content}]}``, or the older ``{text}``."""
 
-    input: Json
+    input: Input
     background: bool = True
     when_busy: Literal["queue", "reject", "interrupt"] = "queue"
 
@@ -214,7 +254,7 @@ class ResponseChangeBody(Body):
     """A response changed from outside: ``output.items`` append, ``output.text`` replaces."""
 
     status: Literal["pending", "processing", "completed", "failed", "cancelled"] | None = None
-    input: Json | None = None
+    input: Input | None = None
     output: Json | None = None
 
 
