@@ -181,6 +181,7 @@ agents = Table(
     _moment("updated_at", default=True),
     Index("uq_agents_named", func.lower(text("name")), unique=True, postgresql_where=text("kind = 'named'")),
     Index("ix_agents_created_at", "created_at", "id"),
+    Index("ix_agents_owner_id", "owner_id", "created_at", "id"),
     Index("ix_agents_tags", "tags", postgresql_using="gin"),
 )
 

@@ -241,6 +241,8 @@ CREATE TABLE agents (
 
 CREATE INDEX ix_agents_created_at ON agents (created_at, id);
 
+CREATE INDEX ix_agents_owner_id ON agents (owner_id, created_at, id);
+
 CREATE INDEX ix_agents_tags ON agents USING gin (tags);
 
 CREATE UNIQUE INDEX uq_agents_named ON agents (lower(name)) WHERE kind = 'named';
