@@ -24,6 +24,7 @@ LONG_FUNCTIONS: dict[str, str] = {}
 
 PROCESS_LOOPS: dict[str, str] = {
     "src/raworc/api/app.py::__call__": "the server's: one request's defect must not reach another one",
+    "src/raworc/recorder/load.py::_row": "the recorder's: one call's defect must not hold up those behind it",
 }
 """``path::function`` of the loops that must outlive any failure of one round, at most four."""
 

@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from typing import Final
 
-from raworc.recorder.rows import build_row
+import structlog
+
+from raworc.recorder.rows import RecordedCall, bare_row, build_row
 from raworc.recorder.spools import WorkerSpool
 from raworc.services.recording import Recording
+from raworc.store.recordings import RequestRow
 
 _BATCH_BYTES: Final = 8 * 1024 * 1024
 _BATCH_CALLS: Final = 500
+_log = structlog.get_logger(__name__)
 
 
 async def drain(spool: WorkerSpool, recording: Recording, is_dead: Callable[[], bool]) -> int:
@@ -24,9 +28,17 @@ async def drain(spool: WorkerSpool, recording: Recording, is_dead: Callable[[], 
             return added
         spool.pending = batch
         if batch.calls or spool.finished or batch.reached != spool.saved:
-            added += await recording.load([build_row(call) for call in batch.calls], batch.reached)
+            added += await recording.load([_row(call) for call in batch.calls], batch.reached)
         spool.pending = None
         spool.saved = batch.reached
         spool.remove_files(batch.reached)
         if spool.finished:
             return added
+
+
+def _row(call: RecordedCall) -> RequestRow:
+    try:
+        return build_row(call)
+    except Exception:  # noqa: BLE001  a defect of ours must not hold up the calls behind this one for ever
+        _log.exception("recorded_call_unreadable", request=str(call.start.id))
+        return bare_row(call)

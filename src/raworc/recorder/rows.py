@@ -90,6 +90,18 @@ def build_row(call: RecordedCall) -> RequestRow:
     )
 
 
+def bare_row(call: RecordedCall) -> RequestRow:
+    """The row of a call of which nothing could be made out but who called and when."""
+    return RequestRow(
+        id=call.start.id,
+        created_at=_EPOCH + timedelta(microseconds=call.at_us),
+        **_who_and_what(call.start),
+        status_code=(call.head.status or None) if call.head else None,
+        error_type="unreadable",
+        bodies="unstorable",
+    )
+
+
 def _who_and_what(start: CallStart) -> dict[str, Any]:
     return {
         "caller": start.caller,
