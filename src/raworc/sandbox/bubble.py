@@ -26,7 +26,7 @@ from raworc.sandbox.driver import (
     SandboxSpec,
     SandboxStartFailed,
 )
-from raworc.sandbox.lives import Life, Lives
+from raworc.sandbox.lives import Life, Lives, emptied
 from raworc.sandbox.recipe import BASE_ENV
 from raworc.sandbox.spawner import Spawned
 
@@ -34,7 +34,7 @@ _READY: Final = b"ready"
 _READY_TIMEOUT_S: Final = 20.0
 _HAND_OVER_TIMEOUT_S: Final = 10.0
 _EMPTY_TIMEOUT_S: Final = 30.0
-_EMPTY_POLL_S: Final = 0.005
+_LISTEN_POLL_S: Final = 0.005
 _FILE_SIZE_EXIT: Final = 128 + signal.SIGXFSZ
 _MEBIBYTE: Final = 1_048_576
 
@@ -159,7 +159,7 @@ class Bubble:
                 if loop.time() > latest:
                     self._kill()
                     raise SandboxDied("The sandbox was ended: its guest did not listen") from None
-                await asyncio.sleep(_EMPTY_POLL_S)
+                await asyncio.sleep(_LISTEN_POLL_S)
             except OSError as error:
                 raise SandboxDied("The sandbox has ended") from error
             else:
@@ -202,10 +202,7 @@ class Bubble:
     async def _bury(self) -> None:
         """When it has died: wait until nothing is left, then remove every trace but the workspace."""
         await self._died.wait()
-        loop = asyncio.get_running_loop()
-        latest = loop.time() + _EMPTY_TIMEOUT_S
-        while not self._is_gone() and loop.time() < latest:  # noqa: ASYNC110  nothing tells when a group is empty
-            await asyncio.sleep(_EMPTY_POLL_S)
+        await emptied(self._life, may_kill=lambda: True, timeout_s=_EMPTY_TIMEOUT_S)
         await self._watch.stop()
         await self._door.close()
         self._lives.forget(self._spec.workspace.session_id, self.sandbox_id)
@@ -213,12 +210,3 @@ class Bubble:
         os.close(self._pidfd)
         os.close(self._errors)
         log.info("sandbox ended", sandbox_id=self.sandbox_id, session_id=str(self._spec.workspace.session_id))
-
-    def _is_gone(self) -> bool:
-        group = self._life.group
-        if group is None:
-            return self._life.is_empty
-        if not self._life.is_empty:
-            cgroups.kill(group)
-            return False
-        return cgroups.remove(group)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,7 @@ from typing import Final
 import structlog
 
 from raworc.ids import SessionId
-from raworc.sandbox import cgroups, host, trees
+from raworc.sandbox import host, trees
 from raworc.sandbox.bubble import Bubble, Surroundings
 from raworc.sandbox.driver import (
     Files,
@@ -20,7 +21,7 @@ from raworc.sandbox.driver import (
     Workspace,
 )
 from raworc.sandbox.files import WorkspaceFiles, session_uid, workspace_path
-from raworc.sandbox.lives import Life, Lives
+from raworc.sandbox.lives import Life, Lives, emptied
 from raworc.sandbox.spawner import Spawned, Spawner
 from raworc.sandbox.spawner_process import Order
 from raworc.settings import Settings
@@ -28,7 +29,6 @@ from raworc.settings import Settings
 _WORKSPACE_MODE: Final = 0o700
 _SESSIONS_MODE: Final = 0o711
 _EMPTY_TIMEOUT_S: Final = 30.0
-_POLL_S: Final = 0.01
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +75,7 @@ class BubblewrapDriver:
         life = self._lives.find(session_id)
         if life is None:
             return
-        await self._emptied(life, kill=True)
+        await self._emptied(life, may_kill=lambda: True)
         self._lives.forget(session_id, life.sandbox_id)
 
     async def copy_workspace(self, source: Workspace, target: Workspace) -> None:
@@ -121,24 +121,15 @@ class BubblewrapDriver:
     async def _until_former_is_empty(self, session_id: SessionId) -> None:
         """Never two sandboxes on one workspace. The former is killed only if nobody else holds it."""
         life = self._lives.find(session_id)
-        if life is None or life.is_empty:
-            return
-        ours = life.holder.pid == self._spawner.pid
-        await self._emptied(life, kill=ours or life.holder.is_gone)
+        if life is not None:
+            ours = life.holder.pid == self._spawner.pid
+            await self._emptied(life, may_kill=lambda: ours or life.holder.is_gone)
 
-    async def _emptied(self, life: Life, *, kill: bool) -> None:
-        loop = asyncio.get_running_loop()
-        latest = loop.time() + _EMPTY_TIMEOUT_S
-        while not life.is_empty:
-            if kill or life.holder.is_gone:
-                await asyncio.to_thread(life.kill)
-            if loop.time() > latest:
-                raise SandboxStartFailed(
-                    f"An older sandbox of the session still runs (process {life.init.pid}, held by {life.holder.pid})"
-                )
-            await asyncio.sleep(_POLL_S)
-        if life.group is not None:
-            cgroups.remove(life.group)
+    async def _emptied(self, life: Life, may_kill: Callable[[], bool]) -> None:
+        if not await emptied(life, may_kill=may_kill, timeout_s=_EMPTY_TIMEOUT_S):
+            raise SandboxStartFailed(
+                f"An older sandbox of the session still runs (process {life.init.pid}, held by {life.holder.pid})"
+            )
 
 
 async def _opened(spec: SandboxSpec, spawned: Spawned, around: Surroundings) -> Bubble:

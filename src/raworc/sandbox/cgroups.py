@@ -9,6 +9,7 @@ process remain, and ``doctor`` says so. Format and semantics: the kernel's ``adm
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +141,19 @@ def remove(group: Group) -> bool:
         except OSError:
             removed = False
     return removed
+
+
+def sweep(parents: Parents, older_than_s: float) -> None:
+    """Remove groups that nobody lives in, left by those who were killed before they could.
+
+    The kernel refuses to remove one with processes, and a young one may be about to get some.
+    """
+    latest = time.time() - older_than_s
+    for folder in parents.folders.values():
+        for group in Path(folder).glob("raworc-*"):
+            with contextlib.suppress(OSError):
+                if group.stat().st_mtime < latest:
+                    group.rmdir()
 
 
 def _limit_files(group: Group, limits: Limits, controllers: tuple[str, ...]) -> Iterator[tuple[str, str]]:

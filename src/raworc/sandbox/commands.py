@@ -109,10 +109,7 @@ class RunningCommand:
         Raises:
             SandboxDied: the sandbox ended, or its guest had to be ended.
         """
-        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with far:
-            await self._link.hand_over(far)
-        reader, self._writer = await asyncio.open_unix_connection(sock=near, limit=2 * MAX_FRAME_BYTES)
+        reader, self._writer = await self._connected()
         try:
             self._writer.write(self._request)
             async with aclosing(self._read(reader)) as outputs:
@@ -123,6 +120,16 @@ class RunningCommand:
             if self._answer.exit is None:
                 await self._abandon(reader)
             self._writer.close()
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            with far:
+                await self._link.hand_over(far)
+            return await asyncio.open_unix_connection(sock=near, limit=2 * MAX_FRAME_BYTES)
+        except BaseException:
+            near.close()
+            raise
 
     def _exit(self) -> Exit:
         done = self._answer.exit

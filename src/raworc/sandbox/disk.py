@@ -55,13 +55,13 @@ class DiskWatch:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _watch(self) -> None:
-        self._size, took_s = await asyncio.to_thread(self._measured)
+        took_s = await self._measure()
         while True:
             await self._pause(max(_BUSY_S if self._is_busy() else _IDLE_S, took_s / _MOST_SHARE))
             if not self._is_busy() and not self._has_lost_room():
                 continue
             former = self._size
-            self._size, took_s = await asyncio.to_thread(self._measured)
+            took_s = await self._measure()
             if self._size > self._watched.limit_bytes and (self._size > former or self._size == trees.UNMEASURABLE):
                 log.info("workspace full", workspace=self._watched.workspace.name, size_bytes=self._size)
                 await self._on_full()
@@ -76,15 +76,22 @@ class DiskWatch:
         except TimeoutError:
             return
 
-    def _measured(self) -> tuple[int, float]:
-        """Bytes, and the seconds it took to count them."""
+    async def _measure(self) -> float:
+        """Look, and the seconds that took. A file system that fails for a moment is looked at again later."""
         started = time.monotonic()
-        size = trees.measure(self._watched.workspace, 2 * max(self._watched.limit_bytes, self._size))
-        return size, time.monotonic() - started
+        enough = 2 * max(self._watched.limit_bytes, self._size)
+        try:
+            self._size = await asyncio.to_thread(trees.measure, self._watched.workspace, enough)
+        except OSError as error:
+            log.warning("workspace not measured", workspace=self._watched.workspace.name, error=str(error))
+        return time.monotonic() - started
 
     def _has_lost_room(self) -> bool:
         """Whether the file system is noticeably fuller than when we looked last."""
-        found = os.statvfs(self._watched.workspace)
+        try:
+            found = os.statvfs(self._watched.workspace)
+        except OSError:
+            return True  # the measuring will say what is wrong
         free = found.f_bavail * found.f_frsize
         lost = self._free - free
         if lost < 0 or lost > _NOTICED_BYTES or not self._free:

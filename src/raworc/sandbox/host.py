@@ -119,6 +119,8 @@ def _namespaces_refused() -> str | None:
         )
     except subprocess.TimeoutExpired:
         return "bwrap does not come to an end"
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"bwrap could not be started: {error}"
     return None if done.returncode == 0 else done.stderr.strip() or f"bwrap ended with status {done.returncode}"
 
 

@@ -12,15 +12,17 @@ import os
 import socket
 import subprocess
 import sys
+import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
+from raworc.ids import SessionId
 from raworc.sandbox.driver import SandboxStartFailed
 from raworc.sandbox.host import bwrap_path
-from raworc.sandbox.lives import Life, life_from
+from raworc.sandbox.lives import Life, Lives, emptied, life_from
 from raworc.sandbox.spawner_process import MAX_MESSAGE_BYTES, Order
 
 _DESCRIPTORS: Final = 4
@@ -55,6 +57,7 @@ class Spawner:
         self._channel: socket.socket | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: dict[int, asyncio.Future[Spawned]] = {}
+        self._unwanted: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         self._orders = asyncio.Semaphore(_MOST_ORDERS)
 
@@ -148,12 +151,21 @@ class Spawner:
     def _deliver(self, answer: dict[str, Any], descriptors: list[int]) -> None:
         waiting = self._waiting.pop(answer["id"], None)
         if waiting is None or waiting.done():
-            for descriptor in descriptors:  # nobody waits any more: without its control socket the sandbox ends
+            for descriptor in descriptors:
                 os.close(descriptor)
+            if "life" in answer:
+                self._unwanted.add(task := asyncio.create_task(self._end(answer)))
+                task.add_done_callback(self._unwanted.discard)
         elif "error" in answer:
             waiting.set_exception(SandboxStartFailed(f"The sandbox did not start: {answer['error']}"))
         else:
             waiting.set_result(Spawned(life_from(answer["life"]), *descriptors))
+
+    async def _end(self, answer: dict[str, Any]) -> None:
+        """A sandbox that came up when nobody waited for it any more goes without a trace."""
+        life, lives = life_from(answer["life"]), Lives(self._lives_dir)
+        await emptied(life, may_kill=lambda: True, timeout_s=_TIMEOUT_S)
+        lives.forget(SessionId(uuid.UUID(answer["session"])), life.sandbox_id)
 
     def _detach(self) -> None:
         channel, self._channel = self._channel, None

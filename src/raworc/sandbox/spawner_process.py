@@ -32,6 +32,7 @@ GUEST_CONTROL_FD: Final = 3
 """The descriptor that the guest expects; never used by us for anything else."""
 MAX_MESSAGE_BYTES: Final = 65_536
 _INFO_TIMEOUT_S: Final = 10.0
+_OLD_S: Final = 600.0
 _OPEN_FILES: Final = 4096
 _MEBIBYTE: Final = 1_048_576
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -73,6 +74,8 @@ class SpawnerProcess:
         self._bwrap = bwrap
         self._lives = lives
         self._parents: Parents | None = cgroups.detect()
+        if self._parents is not None:
+            cgroups.sweep(self._parents, _OLD_S)
         self._abandoned: list[Group] = []
         self._counts_memory = self._parents is not None and "memory" in self._parents.controllers
         self._guest = recipe.guest_files()
@@ -102,7 +105,7 @@ class SpawnerProcess:
             return False
         asked = json.loads(message)
         order = Order(**asked["order"] | {"limits": Limits(**asked["order"]["limits"])})
-        answer: dict[str, Any] = {"id": asked["id"]}
+        answer: dict[str, Any] = {"id": asked["id"], "session": order.session}
         descriptors: list[int] = []
         try:
             life, descriptors = self._start(order)

@@ -68,7 +68,8 @@ class _Sum:
 def measure(workspace: Path, enough_bytes: int = UNMEASURABLE) -> int:
     """Bytes on disk below a folder, or ``UNMEASURABLE``. Others may be writing to it.
 
-    Stops counting above ``enough_bytes``: who writes as fast as we read would keep us for ever.
+    Stops counting above ``enough_bytes``: who writes as fast as we read would keep us for ever. What cannot be
+    looked into, for its depth or its owner's modes, makes the whole unmeasurable.
     """
     counted = _Sum(enough_bytes)
     levels = [_count(_open_top(workspace), counted)]
@@ -83,6 +84,8 @@ def measure(workspace: Path, enough_bytes: int = UNMEASURABLE) -> int:
                 child = _open_folder(levels[-1].folder, names.pop())
                 if child is not None:
                     levels.append(_count(child, counted))
+    except PermissionError:
+        return UNMEASURABLE
     finally:
         for level in levels:
             os.close(level.folder)
