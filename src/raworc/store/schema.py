@@ -1,4 +1,4 @@
-"""The whole data model on one page. Every other file of ``store/`` speaks of these tables only.
+"""The data model on one page (recorded model calls: ``records.py``). All of ``store/`` speaks of these tables only.
 
 Times are Postgres' own (``now()``): no process's clock decides anything. Rows of ``segments`` and
 ``session_events`` are only ever added.
