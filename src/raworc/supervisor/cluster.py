@@ -44,6 +44,7 @@ _CONFIG: Final = {
     "wal_compression": "pglz",
     "synchronous_commit": "on",
     "restart_after_crash": "on",
+    "dynamic_shared_memory_type": "mmap",  # below the data: nothing is left in /dev/shm, which may be small
     "io_method": "sync",  # three processes fewer; reads are cached and small here
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
