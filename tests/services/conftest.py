@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from outage import Watched
 from raworc.services.accounts import Accounts, Caller
 from raworc.services.agents import Agents
 from raworc.services.events import Events
@@ -98,6 +99,14 @@ def sessions(db: Database) -> Sessions:
 async def listener(database_url: str, anyio_backend: str) -> AsyncIterator[Listener]:
     async with Listener(database_url, [WORK, EVENTS]) as listening:
         yield listening
+
+
+@pytest.fixture
+async def watched(database_url: str, anyio_backend: str) -> AsyncIterator[Watched]:
+    """The same database by a pool that says who met it away."""
+    database = Watched(database_url, pool_size=2)
+    yield database
+    await database.close()
 
 
 @pytest.fixture

@@ -4,12 +4,15 @@ from contextlib import aclosing
 
 import pytest
 
+from outage import away
 from raworc.errors import Forbidden, NotFound
 from raworc.ids import new_id
 from raworc.services import progress
 from raworc.services.agents import NewAgent
-from raworc.store.notify import EventNotice, notify_delta
+from raworc.services.events import Events
+from raworc.store.notify import notify_delta
 from rows import finish_turn, open_sandbox, take_turn
+from waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -179,20 +182,29 @@ async def test_a_stream_of_an_agent_made_anew_under_the_name_ends(events, agents
     assert await collect(stream, never) == []
 
 
-async def test_lost_notices_lose_no_event(events, turns, ann, db, demo):
+async def test_lost_notices_lose_no_event(db, listener, turns, ann, demo):
     view = await turns.start(ann, "demo", INPUT)
-    stream = events.stream(ann, "demo", turn_id=view.id, after=None)
-    assert (await anext(stream)).name == "ping"
-    (subscription,) = events._listener._subscribers[str(demo)]
+    patient = Events(db, listener, ping_s=60)  # no ping looks after what the loss hides
+    stream = patient.stream(ann, "demo", turn_id=view.id, after=None)
+    reading = asyncio.create_task(collect(stream, lambda event: event.name == "segment"))
     await take_turn(db, "demo")
-    for text in "abc":
-        await say(db, demo, view.id, text)
-    subscription.lose()
-    subscription.put(EventNotice(demo, 1))
+    await until(lambda: listener._subscribers.get(str(demo)))
+    (subscription,) = listener._subscribers[str(demo)]
+    subscription.put = lambda _: subscription.lose()
+    await say(db, demo, view.id, "a")
+    assert (await asyncio.wait_for(reading, 5))[-1].data["segment"]["text"] == "a"
+
+
+async def test_a_stream_outlasts_the_database(watched, listener, turns, ann, db, demo, postgres):  # noqa: PLR0917  fixtures
+    view = await turns.start(ann, "demo", INPUT)
+    stream = Events(watched, listener, ping_s=60).stream(ann, "demo", turn_id=view.id, after=None)
+    assert (await anext(stream)).name == "ping"
+    reading = asyncio.create_task(collect(stream, never))
+    await take_turn(db, "demo")
+    async with away(postgres, watched, misses=2):
+        pass
     await finish_turn(db, "demo", view.id)
-    subscription.lose()
-    found = await collect(stream, never)
-    assert [event.data["segment"]["text"] for event in found if event.name == "segment"] == ["a", "b", "c", "done"]
+    assert (await asyncio.wait_for(reading, 10))[-1].data["status"] == "completed"
 
 
 async def test_more_events_than_a_batch_come_in_order(events, turns, ann, db, demo):

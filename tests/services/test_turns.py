@@ -3,14 +3,16 @@ import asyncio
 import pytest
 from sqlalchemy import func, update
 
+from outage import away
 from raworc.errors import BadRequest, Conflict, Forbidden, GatewayTimeout, NotFound, RateLimited
 from raworc.ids import new_id
 from raworc.services import progress
 from raworc.services.agents import NewAgent
-from raworc.services.turns import TurnChange
+from raworc.services.turns import TurnChange, Turns
 from raworc.store.notify import WORK, Listener, WorkNotice
 from raworc.store.schema import turns as turn_table
 from rows import finish_turn, home_of, open_sandbox, segment_types, set_home, take_turn, turn_rows
+from waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -195,6 +197,17 @@ async def test_waiters_hold_no_connection(turns, ann, db, demo):
     await finish_turn(db, "demo", view.id)
     done = await asyncio.wait_for(asyncio.gather(*waiting), 10)
     assert {item.status for item in done} == {"completed"}
+
+
+async def test_wait_outlasts_the_database(watched, listener, turns, narrow, ann, db, demo, postgres):  # noqa: PLR0917  fixtures
+    view = await turns.start(ann, "demo", INPUT)
+    waiting = asyncio.create_task(Turns(watched, listener, narrow).wait(ann, "demo", view.id, 30))
+    await until(lambda: str(demo) in listener._subscribers)
+    await take_turn(db, "demo")
+    async with away(postgres, watched):
+        pass
+    await finish_turn(db, "demo", view.id)
+    assert (await asyncio.wait_for(waiting, 10)).status == "completed"
 
 
 async def test_wait_ends_with_the_cancelled_turn_when_the_agent_is_deleted(turns, agents, ann, demo):
