@@ -36,7 +36,9 @@ def test_a_group_has_its_limits_and_goes_without_trace(parents: Parents):
 
 
 def test_the_empty_and_old_are_swept_away(parents: Parents):
-    group = parents.create(f"test-{os.getpid()}", Limits())
+    around = parents.create(f"around-{os.getpid()}", Limits())  # so that nobody else's is swept
+    parents = Parents(parents.version, around.folders, ())
+    group = parents.create("x", Limits())
     sleeper = subprocess.Popen(["sleep", "60"])
     for path in group.process_files:
         Path(path).write_text(str(sleeper.pid))
@@ -48,6 +50,7 @@ def test_the_empty_and_old_are_swept_away(parents: Parents):
     assert all(Path(folder).is_dir() for folder in group.folders.values()), "a young one stays"
     cgroups.sweep(parents, older_than_s=-60)
     assert not any(Path(folder).exists() for folder in group.folders.values())
+    assert cgroups.remove(around)
 
 
 def test_what_is_frozen_can_be_killed(parents: Parents):

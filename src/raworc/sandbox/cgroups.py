@@ -37,7 +37,7 @@ class Group:
 
     @property
     def process_files(self) -> list[str]:
-        """What a process writes ``0`` to in order to join."""
+        """What lists the pids in it, and takes the pid of who is to join."""
         return [f"{folder}/cgroup.procs" for folder in self.folders.values()]
 
 
@@ -81,6 +81,16 @@ def detect() -> Parents | None:
     if _UNIFIED in mounts and _UNIFIED in own:
         return _unified(mounts[_UNIFIED], own[_UNIFIED], CONTROLLERS)
     return None
+
+
+def join(group: Group | None, pid: int) -> None:
+    """Put a process into it; children that it has by then stay where they are.
+
+    Raises:
+        OSError: the process has gone.
+    """
+    for path in group.process_files if group else ():
+        Path(path).write_text(str(pid), encoding="ascii")
 
 
 def oom_kills(group: Group | None) -> int:

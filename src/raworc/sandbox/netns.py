@@ -20,26 +20,31 @@ _TIMEOUT_S: Final = 10.0
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
-def listen_inside(pid: int) -> int:
-    """A descriptor that listens on 127.0.0.1:8787 in the network namespace of ``pid``.
+class Opening:
+    """A door being opened: begun by forking, so that the caller can do something else meanwhile."""
 
-    Raises:
-        OSError: the process has gone, or we may not enter its namespaces.
-    """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
-        child = os.fork()
-        if child == 0:
-            _enter_and_listen(pid, theirs)
-        theirs.close()
-        ours.settimeout(_TIMEOUT_S)
-        try:
-            message, descriptors, _, _ = socket.recv_fds(ours, 256, 1, flags=socket.MSG_CMSG_CLOEXEC)
-        finally:
-            os.waitpid(child, 0)
-    if not descriptors:
-        raise OSError(f"cannot open the door inside: {message.decode(errors='replace') or 'its opener died'}")
-    return descriptors[0]
+    def __init__(self, pid: int) -> None:
+        self._answer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._child = os.fork()
+            if self._child == 0:
+                _enter_and_listen(pid, theirs)
+        self._answer.settimeout(_TIMEOUT_S)
+
+    def listener(self) -> int:
+        """A descriptor that listens on 127.0.0.1:8787 in the network namespace of the process. Call it once.
+
+        Raises:
+            OSError: the process has gone, or we may not enter its namespaces.
+        """
+        with self._answer:
+            try:
+                message, descriptors, _, _ = socket.recv_fds(self._answer, 256, 1, flags=socket.MSG_CMSG_CLOEXEC)
+            finally:
+                os.waitpid(self._child, 0)
+        if not descriptors:
+            raise OSError(f"cannot open the door inside: {message.decode(errors='replace') or 'its opener died'}")
+        return descriptors[0]
 
 
 def _enter_and_listen(pid: int, answer: socket.socket) -> None:

@@ -23,8 +23,9 @@ from raworc.ids import SessionId
 from raworc.sandbox import cgroups, recipe, seccomp
 from raworc.sandbox.cgroups import Group, Parents
 from raworc.sandbox.driver import Limits
+from raworc.sandbox.guest_code import GuestCode
 from raworc.sandbox.lives import Life, Lives, boot, process
-from raworc.sandbox.netns import listen_inside
+from raworc.sandbox.netns import Opening
 
 CHANNEL_FD: Final = 0
 """Where the operator puts our end of the channel."""
@@ -78,7 +79,7 @@ class SpawnerProcess:
             cgroups.sweep(self._parents, _OLD_S)
         self._abandoned: list[Group] = []
         self._counts_memory = self._parents is not None and "memory" in self._parents.controllers
-        self._guest = recipe.guest_files()
+        self._code = GuestCode()
         arch = seccomp.host_arch()
         self._filter = seccomp.program(arch) if arch else None
 
@@ -125,9 +126,8 @@ class SpawnerProcess:
         given: list[int] = []
         try:
             with outside, inside:
-                life, block, pidfd, door = self._launch(order, group, (inside.fileno(), errors), given)
+                life, pidfd, door = self._launch(order, group, (inside.fileno(), errors), given)
                 self._lives.record(SessionId(uuid.UUID(order.session)), life)
-                os.write(block, b"1")
                 return life, [os.dup(outside.fileno()), door, pidfd, errors]
         except BaseException:
             os.close(errors)
@@ -141,44 +141,46 @@ class SpawnerProcess:
 
     def _launch(
         self, order: Order, group: Group | None, ends: tuple[int, int], given: list[int]
-    ) -> tuple[Life, int, int, int]:
-        """Start bwrap and open the door while it builds; nothing inside runs before the block is lifted.
+    ) -> tuple[Life, int, int]:
+        """Start bwrap; join the groups and open the door while it builds and its guest starts.
 
-        ``given`` collects descriptors to close afterwards, the block's among them.
+        Nothing of an agent's runs before the operator, who waits for our answer, has sent the first command.
+        ``given`` collects descriptors to close afterwards.
         """
         info, info_end = _pipe(given)
-        block_end, block = _pipe(given)
         made = _Memory(given)
         files = recipe.Recipe(
             workspace=order.workspace,
             memory_mb=order.limits.memory_mb,
             info_fd=info_end,
-            block_fd=block_end,
             seccomp_fd=made.descriptor(self._filter) if order.filtered and self._filter else None,
         )
-        arguments = recipe.options(files, self._guest, made.descriptor)
+        guest = self._code.files()
+        arguments = recipe.options(files, guest, made.descriptor)
         options = made.descriptor(b"".join(item.encode() + b"\0" for item in arguments))
         bwrap = os.fork()
         if bwrap == 0:
-            others = (info_end, block_end, options, *made.descriptors)
-            self._become_bwrap(order, group, Inherited(ends[0], ends[1], options, others))
+            others = (info_end, options, *made.descriptors)
+            command = recipe.guest_command(guest, order.limits.pids)
+            self._become_bwrap(order, Inherited(ends[0], ends[1], options, others), command)
         os.close(info_end)
         given.remove(info_end)
         try:
             init = process(_child_pid(info))
             pidfd = os.pidfd_open(init.pid)
-            door = listen_inside(init.pid)
+            opening = Opening(init.pid)
+            for pid in (bwrap, init.pid):
+                cgroups.join(group, pid)  # the kernel may take 20 ms for the first
+            door = opening.listener()
         except (OSError, ValueError) as error:
             os.kill(bwrap, signal.SIGKILL)
             raise StartError(_first_words(ends[1]) or str(error)) from error
         life = Life(order.sandbox_id, init, process(os.getpid()), group, boot())
-        return life, block, pidfd, door
+        return life, pidfd, door
 
-    def _become_bwrap(self, order: Order, group: Group | None, inherited: Inherited) -> None:
-        """In the child: join the groups, take the limits, drop to the session's user, execute. Never returns."""
+    def _become_bwrap(self, order: Order, inherited: Inherited, command: list[str]) -> None:
+        """In the child: take the limits, drop to the session's user, execute. Never returns."""
         try:
-            for path in group.process_files if group else ():
-                Path(path).write_text("0", encoding="ascii")
             _limit(order.limits, memory_counted=self._counts_memory)
             os.umask(0o022)
             if order.uid is not None:
@@ -191,8 +193,7 @@ class SpawnerProcess:
             os.dup2(inherited.control, GUEST_CONTROL_FD)
             for descriptor in inherited.others:
                 fcntl.fcntl(descriptor, fcntl.F_SETFD, 0)
-            command = ["bwrap", "--args", str(inherited.options), "--", *recipe.guest_command(order.limits.pids)]
-            os.execve(self._bwrap, command, {})  # noqa: S606  its arguments are ours
+            os.execve(self._bwrap, ["bwrap", "--args", str(inherited.options), "--", *command], {})  # noqa: S606  its arguments are ours
         except OSError as error:
             os.write(inherited.errors, f"cannot start bwrap: {error}".encode())
         finally:
