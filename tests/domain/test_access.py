@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raworc.domain.access import Grant, is_admin, may, may_anywhere, rule, spaces_for
+from raworc.domain.access import Grant, is_admin, may, rule, spaces_for
 
 ADMIN = Grant((rule(["*"], ["*"], "global"),), None)
 SELF_SERVICE = Grant((rule(["own-agents"], ["*"], "space"),), None)
@@ -99,9 +99,3 @@ def test_more_grants_never_allow_less(grants, more, verb, resource, owner):
 def test_lists_agree_with_single_questions(grants, verb, resource, space):
     found = spaces_for(grants, verb, resource)
     assert may(grants, verb, resource, space=space) is (found is None or space in found)
-
-
-@given(GRANTS, ASKED, THINGS, st.sampled_from(["a", "b"]), st.booleans())
-def test_what_is_allowed_somewhere_passes_the_first_check(grants, verb, resource, space, owner):
-    if may(grants, verb, resource, space=space, owner=owner):
-        assert may_anywhere(grants, verb, f"own-{resource}")

@@ -1,6 +1,6 @@
 import pytest
 
-from raworc.domain.content import check_output, input_content, input_text, merged_output, output_content, text_input
+from raworc.domain.content import check_output, input_content, merged_output, output_content, text_input
 from raworc.errors import BadRequest
 
 FINAL = {"type": "final", "channel": "final", "text": "said"}
@@ -15,7 +15,6 @@ def test_input_is_items_whatever_form_it_has():
     assert input_content({"content": [1]}) == [1]
     assert input_content({"text": "hi"}) == [{"type": "text", "content": "hi"}]
     assert input_content({"text": 5}) == input_content({}) == []
-    assert input_text({"content": [{"type": "text", "content": "a"}, {"type": "text", "content": "b"}]}) == "a\nb"
 
 
 def test_a_prompt_is_one_text_item():

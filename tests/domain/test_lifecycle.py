@@ -8,12 +8,10 @@ from hypothesis import strategies as st
 
 from raworc.domain.lifecycle import (
     ASLEEP,
-    Action,
     Refusal,
     ShownState,
     State,
     Timers,
-    after,
     due,
     requested,
     shown_state,
@@ -23,33 +21,6 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STATES = st.sampled_from(get_args(State))
 PAST, FUTURE = NOW - timedelta(seconds=100), NOW + timedelta(seconds=100)
 CALM = Timers("idle", 60, 60, idle_from=None, busy_from=None, busy_hold_from=None, sleep_at=None, queued=False)
-
-
-@pytest.mark.parametrize(
-    ("state", "action", "then"),
-    [
-        ("init", "opened", "idle"),
-        ("idle", "start", "busy"),
-        ("busy", "finish", "idle"),
-        ("busy", "sleep", "slept"),
-        ("slept", "sleep", None),
-        ("slept", "wake", "init"),
-        ("error", "wake", "init"),
-        ("idle", "wake", None),
-        ("slept", "start", None),
-        ("terminated", "terminate", None),
-        ("paused", "resume", "idle"),
-    ],
-)
-def test_moves(state, action, then):
-    assert after(state, action) == then
-
-
-@given(STATES, st.sampled_from(get_args(Action)))
-def test_nothing_leaves_terminated_and_no_move_stays(state, action):
-    then = after(state, action)
-    assert then != state
-    assert state != "terminated" or then is None
 
 
 @pytest.mark.parametrize(

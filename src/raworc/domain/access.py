@@ -57,12 +57,6 @@ def may(grants: Iterable[Grant], verb: str, resource: str, *, space: str | None,
     )
 
 
-def may_anywhere(grants: Iterable[Grant], verb: str, resource: str) -> bool:
-    """Whether there can be a thing on which ``grants`` allow it; who may do it to all may do it to his own."""
-    names = {resource, resource.removeprefix(OWN)}
-    return any(held.covers(verb, name) for grant in grants for held in grant.rules for name in names)
-
-
 def spaces_for(grants: Iterable[Grant], verb: str, resource: str) -> frozenset[str] | None:
     """The spaces in which ``grants`` allow ``verb`` on ``resource``; None means all of them."""
     found: set[str] = set()

@@ -51,11 +51,6 @@ def input_content(stored: Json) -> list[Item]:
     return [{"type": "text", "content": text}] if isinstance(text, str) else []
 
 
-def input_text(stored: Json) -> str:
-    """All the text of a turn's input, items one below the other."""
-    return "\n".join(str(item.get("content", "")) for item in input_content(stored))
-
-
 def output_content(output: Json, segments: Sequence[Json]) -> list[Item]:
     """The items that answer a turn: what an outside writer put, else the output tool's, else the final text."""
     text = output.get("text")

@@ -1,15 +1,13 @@
-"""The states of a session and of a turn, which moves are legal, and which timer is due.
+"""The states of a session and of a turn, what a person may ask of them, and which timer is due.
 
 Core states are finer than what a contract shows; each contract has one function here that gives its words.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
 State = Literal["init", "idle", "busy", "paused", "slept", "error", "terminated"]
-Action = Literal["opened", "start", "finish", "sleep", "wake", "pause", "resume", "fail", "terminate"]
 ShownState = Literal["init", "idle", "busy", "slept"]
 """The words of the agents contract."""
 
@@ -22,30 +20,6 @@ ASLEEP: Final[frozenset[State]] = frozenset({"paused", "slept", "error", "termin
 
 MIN_DELAY_S: Final = 5
 MAX_TIMEOUT_S: Final = 604_800
-
-_MOVES: Final[Mapping[Action, Mapping[State, State]]] = {
-    "opened": {"init": "idle"},
-    "start": {"idle": "busy"},
-    "finish": {"busy": "idle"},
-    "sleep": {"init": "slept", "idle": "slept", "busy": "slept", "paused": "slept", "error": "slept"},
-    "wake": {"slept": "init", "paused": "init", "error": "init"},
-    "pause": {"idle": "paused", "busy": "paused"},
-    "resume": {"paused": "idle"},
-    "fail": {"init": "error", "idle": "error", "busy": "error", "paused": "error"},
-    "terminate": {
-        "init": "terminated",
-        "idle": "terminated",
-        "busy": "terminated",
-        "paused": "terminated",
-        "slept": "terminated",
-        "error": "terminated",
-    },
-}
-
-
-def after(state: State, action: Action) -> State | None:
-    """The state that ``action`` leads to, or None where it is not a legal move."""
-    return _MOVES[action].get(state)
 
 
 def shown_state(state: State, *, on_hold: bool, queued: bool) -> ShownState:

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Text, bindparam, func, select, text
+from sqlalchemy import BigInteger, Text, bindparam, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -115,11 +115,6 @@ async def update(conn: AsyncConnection, agent_id: uuid.UUID, values: Mapping[str
 async def delete(conn: AsyncConnection, agent_id: uuid.UUID) -> None:
     """Remove one; its name is free again, its session stays."""
     await conn.execute(agents.delete().where(agents.c.id == agent_id))
-
-
-async def of_session(conn: AsyncConnection, session_id: uuid.UUID) -> uuid.UUID | None:
-    """The agent whose home session this is."""
-    return await conn.scalar(select(agents.c.id).where(agents.c.session_id == session_id))
 
 
 def _conditions(wanted: Wanted) -> list[str]:
