@@ -43,7 +43,7 @@ class Stack:
     def start(self, *names: str, program: Sequence[str] | None = None) -> None:
         """Start processes and return when they serve.
 
-        A name is a kind, or a kind with a suffix (``operator-2``). ``program`` replaces ``-m raworc...``:
+        A name is a kind, or a kind with a suffix (``operator-2``). ``program`` replaces what is run:
         arguments for Python, to which the launch is added.
         """
         waiting = {name: self._spawn(name, program) for name in names}
@@ -115,7 +115,7 @@ class Stack:
         (gate_end, gate), (reading, writing) = os.pipe(), os.pipe()
         os.write(gate, GO)
         launch = Launch(name, os.getpid(), gate_end, writing, listeners or None)
-        arguments = program or ["-m", f"raworc.supervisor.{kind}"]
+        arguments = program or ["-m", "raworc.supervisor.child", kind]
         with self._log(name).open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, *arguments, msgspec.json.encode(launch).decode()],

@@ -29,7 +29,7 @@ async def brought_up_to_date(settings: Settings) -> FirstLook:
     if look.is_current and look.admin_hash is not None:
         return look
     secret = {"RAWORC_ADMIN_PASSWORD": settings.admin_password}
-    await Child(Program("prepare", "raworc.supervisor.prepare", environ=secret), settings).run_once()
+    await Child(Program("prepare", "prepare", environ=secret), settings).run_once()
     return await asyncio.to_thread(first_look, url)
 
 

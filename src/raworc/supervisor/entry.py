@@ -69,7 +69,7 @@ def run_alone(settings: Settings, name: str, prepare: Prepare) -> None:
 
 def run_child(prepare: Prepare) -> None:
     """The process that ``raworc up`` started with a :class:`Launch` on its command line. Does not return."""
-    launch = msgspec.json.decode(sys.argv[1], type=Launch)
+    launch = msgspec.json.decode(sys.argv[-1], type=Launch)
     _die_with(launch.parent)
     with os.fdopen(launch.gate_fd, "rb", buffering=0) as gate:
         if gate.read(len(GO)) != GO:

@@ -13,6 +13,11 @@ def run_operator(settings: Settings) -> None:
     run_alone(settings, "operator", _prepare)
 
 
+def child() -> None:
+    """The process that ``raworc up`` started."""
+    run_child(_prepare)
+
+
 def _prepare(settings: Settings) -> Work:
     spawner = spawning(settings)
 
@@ -26,7 +31,3 @@ async def _operate(settings: Settings, spawner: Spawner, lifetime: Lifetime) -> 
     async with operator_parts(settings, spawner) as parts:
         lifetime.serving(parts.facts)
         await parts.operator.run(lifetime.stopping)
-
-
-if __name__ == "__main__":
-    run_child(_prepare)

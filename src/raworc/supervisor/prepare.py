@@ -11,6 +11,11 @@ from raworc.store.migrate import migrate
 from raworc.supervisor.entry import Lifetime, Work, run_child
 
 
+def child() -> None:
+    """The process that ``raworc up`` started."""
+    run_child(_prepare)
+
+
 def _prepare(settings: Settings) -> Work:
     async def work(lifetime: Lifetime) -> None:
         if settings.database_url is None:
@@ -24,7 +29,3 @@ def _prepare(settings: Settings) -> Work:
         lifetime.serving({})
 
     return work
-
-
-if __name__ == "__main__":
-    run_child(_prepare)

@@ -51,10 +51,10 @@ class Report(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Program:
-    """A kind of process: ``module`` is run with Python's ``-m``; ``environ`` is on top of the settings'."""
+    """One process of a ``kind`` (a module beside this one); ``environ`` is on top of the settings'."""
 
     name: str
-    module: str
+    kind: str
     listeners: tuple[int, int, int] | None = None
     environ: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -177,7 +177,7 @@ class Child:
         told = msgspec.json.encode(Launch(self.name, os.getpid(), gate_end, report_end, inherited)).decode()
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *[sys.executable, "-m", self._program.module, told],
+                *[sys.executable, "-m", "raworc.supervisor.child", self._program.kind, told],
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,

@@ -12,6 +12,11 @@ def run_recorder(settings: Settings) -> None:
     run_alone(settings, "recorder", _prepare)
 
 
+def child() -> None:
+    """The process that ``raworc up`` started."""
+    run_child(_prepare)
+
+
 def _prepare(settings: Settings) -> Work:
     def work(lifetime: Lifetime) -> Awaitable[None]:
         return _record(settings, lifetime)
@@ -23,7 +28,3 @@ async def _record(settings: Settings, lifetime: Lifetime) -> None:
     async with recorder_parts(settings) as recorder:
         lifetime.serving({})
         await recorder.run(lifetime.stopping)
-
-
-if __name__ == "__main__":
-    run_child(_prepare)

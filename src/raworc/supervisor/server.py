@@ -21,6 +21,11 @@ def run_server(settings: Settings) -> None:
     run_alone(settings, "server", _prepare)
 
 
+def child() -> None:
+    """The process that ``raworc up`` started."""
+    run_child(_prepare)
+
+
 def _prepare(settings: Settings) -> Work:
     def work(lifetime: Lifetime) -> Awaitable[None]:
         return _serve(settings, lifetime)
@@ -85,7 +90,3 @@ def _config(settings: Settings, parts: ServerParts) -> uvicorn.Config:
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(settings.drain_timeout_s),
     )
-
-
-if __name__ == "__main__":
-    run_child(_prepare)

@@ -100,9 +100,9 @@ class _Installation:
     def _make_children(self, settings: Settings) -> None:
         inherited = self._listeners.descriptors
         names = [f"server-{number}" for number in range(1, settings.workers + 1)]
-        self._servers = [Child(Program(name, "raworc.supervisor.server", inherited), settings) for name in names]
-        self._operators = [Child(Program("operator", "raworc.supervisor.operator"), settings)]
-        self._recorders = [Child(Program("recorder", "raworc.supervisor.recorder"), settings)]
+        self._servers = [Child(Program(name, "server", inherited), settings) for name in names]
+        self._operators = [Child(Program("operator", "operator"), settings)]
+        self._recorders = [Child(Program("recorder", "recorder"), settings)]
 
 
 async def _until_stopped(installation: _Installation) -> None:
