@@ -9,7 +9,7 @@ import socket
 import stat
 import tempfile
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -20,6 +20,7 @@ from raworc.cli.address import Home
 from raworc.cli.options import Json
 from raworc.cli.output import console, print_json, printable
 from raworc.keys import load_keys
+from raworc.logs import configure
 from raworc.sandbox import host, seccomp
 from raworc.sandbox.attack import Finding, attack, prepared
 from raworc.sandbox.attack.ground import Gateway
@@ -50,20 +51,24 @@ class Fact:
 
 def doctor(*, attack: Attack = False, home: Home = None, as_json: Json = False) -> None:
     """Show what this host really enforces. Fails when something must be cured, or got out."""
-    raise typer.Exit(run_doctor(read_settings(home=home), attack=attack, as_json=as_json))
+    settings = read_settings(home=home)
+    configure(replace(settings, log_level="error"), process="doctor", file=None)
+    raise typer.Exit(run_doctor(settings, attack=attack, as_json=as_json))
 
 
 def run_doctor(settings: Settings, *, attack: bool = False, as_json: bool = False) -> int:
     """Print the facts, then attack if asked to. The exit status: 1 when something must be cured or got out."""
     facts = list(_facts(settings))
+    if not as_json:
+        _print_facts(facts)
     can_isolate = facts[0].cure is None
     findings = asyncio.run(_attacked(settings)) if attack and can_isolate else []
-    escapes = [finding for finding in findings if finding.escape is not None]
-    ill = any(fact.cure for fact in facts) or bool(escapes) or (attack and not can_isolate)
+    escaped = any(finding.escape is not None for finding in findings)
+    ill = escaped or any(fact.cure for fact in facts)
     if as_json:
         print_json({"ok": not ill, "facts": [asdict(f) for f in facts], "probes": [asdict(f) for f in findings]})
-    else:
-        _print(facts, findings)
+    elif findings:
+        _print_findings(findings)
     return 1 if ill else 0
 
 
@@ -175,7 +180,7 @@ def _answers(path: Path) -> bool:
     return True
 
 
-def _print(facts: list[Fact], findings: list[Finding]) -> None:
+def _print_facts(facts: list[Fact]) -> None:
     out = console()
     width = max(len(fact.about) for fact in facts)
     for fact in facts:
@@ -183,12 +188,15 @@ def _print(facts: list[Fact], findings: list[Finding]) -> None:
         out.print(Text.assemble((f"{fact.about:<{width}}  ", "bold"), (printable(fact.here), style)))
         if fact.cure:
             out.print(Text(f"{'':<{width}}  to cure it, {fact.cure}", style="red"))
+
+
+def _print_findings(findings: list[Finding]) -> None:
+    out = console()
     escapes = [finding for finding in findings if finding.escape is not None]
     for finding in escapes:
         out.print(Text(f"ESCAPE  {printable(finding.name)}: {printable(finding.escape or '')}", style="bold red"))
-    if findings:
-        style = "red" if escapes else "green"
-        out.print(Text(f"attack: {len(findings)} probes, {len(escapes)} escapes", style=style))
+    style = "red" if escapes else "green"
+    out.print(Text(f"attack: {len(findings)} probes, {len(escapes)} escapes", style=style))
 
 
 def _dotted(numbers: tuple[int, ...]) -> str:
