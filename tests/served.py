@@ -102,7 +102,9 @@ async def reply(send: Send, body: bytes) -> None:
 
 
 @asynccontextmanager
-async def serve(app: ASGIApp, options: EdgeOptions, sockets: Sequence[str] = ()) -> AsyncIterator[Served]:
+async def serve(
+    app: ASGIApp, options: EdgeOptions, sockets: Sequence[str] = (), *, keep_alive_s: float = 5
+) -> AsyncIterator[Served]:
     """Serve ``app`` on a free port and on Unix sockets of these names beside ``options.door_socket``."""
     folder = Path(options.door_socket).parent
     bound = [socket.create_server(("127.0.0.1", 0))]
@@ -119,6 +121,7 @@ async def serve(app: ASGIApp, options: EdgeOptions, sockets: Sequence[str] = ())
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=keep_alive_s,
         timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)
