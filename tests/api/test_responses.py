@@ -239,7 +239,7 @@ async def test_a_list_parameter_outside_its_rules_is_400(admin: Api, works: Work
     assert error_of(answer, 400, "BAD_REQUEST")["error"]["details"][0]["field"] == field
 
 
-@pytest.mark.parametrize("response_id", [str(uuid.uuid4()), "1", "nothing", "x" * 300, "COUNT"])
+@pytest.mark.parametrize("response_id", ["0b9a3a46-9f5c-4d52-8d26-3f9f3e7f0d11", "1", "nothing", "x" * 300, "COUNT"])
 async def test_a_response_that_is_not_there_is_404(admin: Api, works: Works, response_id: str):
     name = await awake(admin, works)
     path = f"/agents/{name}/responses/{response_id}"
