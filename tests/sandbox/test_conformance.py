@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import itertools
 import os
 import secrets
 import shutil
@@ -11,13 +12,17 @@ from pathlib import Path
 
 import pytest
 import structlog
+import uvloop
 
 import raworc
-from raworc.sandbox.conformance import CASES, Bench, Case
+from raworc.sandbox.bubblewrap import BubblewrapDriver, Places
+from raworc.sandbox.conformance import CASES, Bench, Case, commands, life
+from raworc.sandbox.spawner import Spawner
 
 pytestmark = pytest.mark.anyio
 
 PROGRAM = Path(__file__).with_name("conform.py")
+DOOR_KEY = b"k" * 32
 ORDINARY_UID = 60_000 + secrets.randbelow(5_000)
 ORDINARY = {"user": ORDINARY_UID, "group": ORDINARY_UID, "extra_groups": ()}
 
@@ -29,6 +34,35 @@ def test_the_suite_has_what_it_promises():
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 async def test_bubblewrap(bench: Bench, case: Case):
     await case(bench)
+
+
+def test_bubblewrap_on_the_event_loop_that_operators_use(driver_parts: Bench):
+    """A sample: what touches descriptors, streams and sockets in ways that loops do differently."""
+    sample = (
+        commands.output_and_exit_code,
+        commands.closing_the_iterator_stops_the_command,
+        commands.cancelling_the_task_stops_the_command,
+        commands.a_slow_reader_gets_everything,
+        commands.commands_run_at_once,
+        life.several_open_at_once,
+        life.closing_ends_a_running_command,
+        life.reaping_ends_what_is_left,
+        life.the_door_leads_to_the_gateway,
+        life.a_gateway_that_is_away_is_said_to_be,
+    )
+
+    async def run_all() -> None:
+        for case in sample:
+            await case(driver_parts)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_all())
+
+
+@pytest.fixture
+def driver_parts(places: Places, spawner: Spawner) -> Bench:
+    """A bench for a loop of one's own."""
+    return Bench(BubblewrapDriver(places, spawner, DOOR_KEY), places.gateway_socket, itertools.count(1))
 
 
 @pytest.fixture

@@ -181,6 +181,13 @@ def test_a_life_of_another_boot_is_over(tmp_path: Path):
     assert list(lives.sessions()) == []
 
 
+def test_a_torn_record_stands_in_nobodys_way(tmp_path: Path):
+    session_id = SessionId(new_id())
+    for torn in ("", '{"sandbox_id":', "[]", "{}"):
+        (tmp_path / str(session_id)).write_text(torn)
+        assert Lives(tmp_path).find(session_id) is None
+
+
 def life_of(bench: Bench, workspace: Workspace) -> Life:
     assert isinstance(bench.driver, BubblewrapDriver)
     life = bench.driver._lives.find(workspace.session_id)

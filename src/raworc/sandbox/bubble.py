@@ -63,6 +63,7 @@ class Bubble:
         self._pidfd = spawned.pidfd
         self._errors = spawned.errors
         self._running: set[RunningCommand] = set()
+        self._frozen = False
         self._died = asyncio.Event()
         plate = DoorPlate(spec.workspace.session_id, spec.epoch, around.door_key)
         self._door = Door(socket.socket(fileno=spawned.door), around.gateway, plate)
@@ -100,7 +101,7 @@ class Bubble:
         """Run one command; see the contract."""
         self._check_alive()
         env = {**self._spec.env, **BASE_ENV, **command.env}
-        running = RunningCommand(command, env, CommandLink(self._hand_over, self._kill))
+        running = RunningCommand(command, env, CommandLink(self._hand_over, self._kill, lambda: self._frozen))
         self._running.add(running)
         self._watch.wake()
         kills = cgroups.oom_kills(self._life.group)
@@ -183,6 +184,7 @@ class Bubble:
             raise SandboxError("This host has no control group that can be frozen: pause is not possible")
         try:
             cgroups.freeze(self._life.group, frozen=frozen)
+            self._frozen = frozen
         except OSError as error:
             raise SandboxError(f"The sandbox could not be frozen or thawed: {error}") from error
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import stat
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,9 +148,13 @@ def _make_workspace(path: Path, uid: int | None) -> None:
         if uid is not None:
             os.chown(draft, uid, uid)
         draft.rename(path)
-    owner = path.stat().st_uid
-    if owner != (os.geteuid() if uid is None else uid):
-        raise SandboxStartFailed(f"The workspace '{path}' belongs to user {owner}, not to the session's user {uid}")
+    found = path.stat()
+    if found.st_uid != (os.geteuid() if uid is None else uid):
+        raise SandboxStartFailed(
+            f"The workspace '{path}' belongs to user {found.st_uid}, not to the session's user {uid}"
+        )
+    if stat.S_IMODE(found.st_mode) != _WORKSPACE_MODE:  # an agent can lock itself out
+        path.chmod(_WORKSPACE_MODE)
 
 
 def _remove(sessions_dir: Path, name: str) -> None:

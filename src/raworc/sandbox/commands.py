@@ -30,10 +30,14 @@ class BrokenGuest(Exception):
 
 @dataclass(frozen=True)
 class CommandLink:
-    """What a command needs of its sandbox: to give the guest a stream, and to end it all when it misbehaves."""
+    """What a command needs of its sandbox: to give the guest a stream, and to end it all when it misbehaves.
+
+    A guest that is frozen may be silent for longer than any command may run.
+    """
 
     hand_over: Callable[[socket.socket], Awaitable[None]]
     kill: Callable[[], None]
+    is_frozen: Callable[[], bool]
 
 
 class Answer:
@@ -146,7 +150,12 @@ class RunningCommand:
                 async with asyncio.timeout_at(max(latest, loop.time()) + _PATIENCE_S):
                     data = await reader.read(MAX_FRAME_BYTES)
                 output = self._answer.feed(data)
-            except (BrokenGuest, TimeoutError) as error:
+            except TimeoutError as error:
+                if self._link.is_frozen():
+                    continue
+                self._link.kill()
+                raise SandboxDied("The sandbox was ended: its guest did not answer") from error
+            except BrokenGuest as error:
                 self._link.kill()
                 raise SandboxDied(f"The sandbox was ended: its guest misbehaved ({error})") from error
             except OSError as error:

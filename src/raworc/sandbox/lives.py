@@ -120,10 +120,13 @@ class Lives:
         draft.replace(self._folder / str(session_id))
 
     def find(self, session_id: SessionId) -> Life | None:
-        """The last life recorded for a session, if any; it may be over."""
+        """The last life recorded for a session, if any; it may be over.
+
+        A record that cannot be read was torn by a crash of the machine, which no sandbox survives.
+        """
         try:
             return life_from(json.loads((self._folder / str(session_id)).read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
     def forget(self, session_id: SessionId, sandbox_id: str) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from raworc.ids import SessionId
-from raworc.sandbox import cgroups, recipe, seccomp
+from raworc.sandbox import cgroups, host, recipe, seccomp
 from raworc.sandbox.cgroups import Group, Parents
 from raworc.sandbox.driver import Limits
 from raworc.sandbox.guest_code import GuestCode
@@ -34,6 +34,8 @@ GUEST_CONTROL_FD: Final = 3
 MAX_MESSAGE_BYTES: Final = 65_536
 _INFO_TIMEOUT_S: Final = 10.0
 _OLD_S: Final = 600.0
+_OTHERS: Final = 1024
+"""Processes that the same user may have elsewhere, where the kernel counts them together."""
 _OPEN_FILES: Final = 4096
 _MEBIBYTE: Final = 1_048_576
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -79,6 +81,7 @@ class SpawnerProcess:
             cgroups.sweep(self._parents, _OLD_S)
         self._abandoned: list[Group] = []
         self._counts_memory = self._parents is not None and "memory" in self._parents.controllers
+        self._counts_alone = host.counts_processes_per_sandbox()
         self._code = GuestCode()
         arch = seccomp.host_arch()
         self._filter = seccomp.program(arch) if arch else None
@@ -161,7 +164,7 @@ class SpawnerProcess:
         bwrap = os.fork()
         if bwrap == 0:
             others = (info_end, options, *made.descriptors)
-            command = recipe.guest_command(guest, order.limits.pids)
+            command = recipe.guest_command(guest, order.limits.pids + (0 if self._counts_alone else _OTHERS))
             self._become_bwrap(order, Inherited(ends[0], ends[1], options, others), command)
         os.close(info_end)
         given.remove(info_end)

@@ -22,7 +22,8 @@ UNMEASURABLE: Final = sys.maxsize
 """The size of a tree that is too deep to be looked through."""
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_INODE_BYTES: Final = 256
+_INODE_BYTES: Final = 1024
+"""What an entry counts beside its blocks: empty files use up a disk's inodes."""
 _BLOCK_BYTES: Final = 512
 _LONGEST_PATH_BYTES: Final = 4000
 _PERMISSIONS: Final = 0o777

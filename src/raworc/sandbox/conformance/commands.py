@@ -6,6 +6,23 @@ from typing import Final
 from raworc.sandbox.conformance.bench import Bench, Case, closing, collect, count, expect, raising, run, same, until
 from raworc.sandbox.driver import Command, Output, Sandbox, SandboxError
 
+_EVERYDAY: Final = """
+import multiprocessing, pty, socket, sqlite3, subprocess, tempfile, threading
+def work(number):
+    return number * number
+if __name__ == "__main__":
+    with multiprocessing.Pool(2) as pool:
+        assert pool.map(work, range(5)) == [0, 1, 4, 9, 16]
+    with sqlite3.connect("data.sqlite") as database:
+        database.execute("create table t (x)")
+    server = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=lambda: server.accept()[0].sendall(b"hello")).start()
+    assert socket.create_connection(server.getsockname()).recv(5) == b"hello"
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["ls", "-l", folder], check=True, capture_output=True)
+    pty.openpty()
+    print("done")
+"""
 _STOPPED_S: Final = 8.0
 """Five seconds of grace, and a busy machine."""
 
@@ -217,6 +234,15 @@ async def a_command_meets_no_terminal(bench: Bench) -> None:
     same(done.text, "none\nnone", "the terminal")
 
 
+async def everyday_programs_work(bench: Bench) -> None:
+    """Threads, processes with locks, a database, a local server, temporary files: nothing of it meets the filter."""
+    async with bench.sandbox() as sandbox:
+        done = await run(
+            sandbox, f"cat > day.py << 'END'\n{_EVERYDAY}\nEND\npython3 day.py && bash -c 'echo $(date +%Y)'"
+        )
+    same(done.text.split()[:-1], ["done"], "what they say")
+
+
 async def stopped_is_an_exit_too(bench: Bench) -> None:
     """Every ended command says how long it took."""
     async with bench.sandbox() as sandbox:
@@ -257,5 +283,6 @@ CASES: tuple[Case, ...] = (
     a_slow_reader_gets_everything,
     many_small_writes_arrive,
     a_command_meets_no_terminal,
+    everyday_programs_work,
     stopped_is_an_exit_too,
 )

@@ -25,6 +25,14 @@ async def what_is_written_to_the_workspace_stays(bench: Bench) -> None:
     same(done.text, "kept\n0", "what is left after a new start")
 
 
+async def an_agent_cannot_lock_itself_out(bench: Bench) -> None:
+    workspace = bench.workspace()
+    async with bench.sandbox(workspace) as sandbox:
+        await run(sandbox, "echo kept > file; chmod 000 /agent")
+    async with bench.sandbox(workspace) as sandbox:
+        same((await run(sandbox, "cat file")).text, "kept", "what is left after a new start")
+
+
 async def several_open_at_once(bench: Bench) -> None:
     async with contextlib.AsyncExitStack() as stack:
         opened = await asyncio.gather(*(stack.enter_async_context(bench.sandbox()) for _ in range(8)))
@@ -182,6 +190,7 @@ async def _succeeds(sandbox: Sandbox, script: str) -> bool:
 CASES: tuple[Case, ...] = (
     every_life_has_an_id_of_its_own,
     what_is_written_to_the_workspace_stays,
+    an_agent_cannot_lock_itself_out,
     several_open_at_once,
     closing_is_final_and_may_be_repeated,
     closing_ends_a_running_command,

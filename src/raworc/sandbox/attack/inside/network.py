@@ -34,7 +34,8 @@ def probes(context: "dict[str, Any]") -> "Iterator[Probe]":
     for host, port in (*ADDRESSES, ("127.0.0.1", context["host_port"])):
         yield f"connecting to {host} port {port}", lambda _, to=(host, port): denied(lambda: _connect(*to))
     for path in NOT_FOUND_PATHS:
-        yield f"door: GET {path}", lambda _, path=path: _expect("GET", path, (400, 401, 404, 405))
+        statuses = (400, 401, 404) if path.startswith("/v1/") else (400, 404, 405)
+        yield f"door: GET {path}", lambda _, path=path, statuses=statuses: _expect("GET", path, statuses)
     yield from OTHERS
 
 
