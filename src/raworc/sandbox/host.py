@@ -1,5 +1,6 @@
 """What this machine offers for isolation, found out by trying. Used before the first sandbox and by ``doctor``."""
 
+import functools
 import os
 import platform
 import re
@@ -51,8 +52,9 @@ def missing() -> Missing | None:
     return _namespace_cure(refused) if refused is not None else None
 
 
+@functools.cache
 def require() -> str:
-    """The path of bwrap on a host that can isolate.
+    """The path of bwrap on a host that can isolate. Tried until it can, then remembered.
 
     Raises:
         SandboxUnavailable: it cannot; the message says what to do.

@@ -83,6 +83,7 @@ class SpawnerProcess:
         self._counts_memory = self._parents is not None and "memory" in self._parents.controllers
         self._counts_alone = host.counts_processes_per_sandbox()
         self._code = GuestCode()
+        self._code.files()  # compiled before anybody waits for it
         arch = seccomp.host_arch()
         self._filter = seccomp.program(arch) if arch else None
 
