@@ -3,15 +3,18 @@
 import asyncio
 import dataclasses
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from operating import World, answer, kinds
+from operating import NODE, World, answer, kinds
 from raworc.errors import DatabaseUnavailable
-from raworc.ids import WorkerId, new_id
+from raworc.ids import SessionId, WorkerId, new_id
+from raworc.operator import loop
 from raworc.operator.loop import Operator
 from raworc.operator.session import Parts
+from raworc.services.holds import Holds
 from raworc.services.steps import Steps
 from raworc.services.workers import Worker
 from raworc.store.notify import Listener
@@ -141,3 +144,30 @@ async def test_a_mistake_of_ours_hurts_one_session_for_a_while_only(place: World
         await place.create("second")
         assert answer(await place.ask("hello", "second")) == "You said: hello"
         assert answer(await place.settled(turn_id, "first")) == "You said: hello"
+
+
+async def test_a_wish_that_comes_while_a_session_is_let_go_does_not_wait_for_the_next_look(
+    place: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(loop, "POLL_S", 60.0)  # what finds everything in the end must not find this
+    ended, seen = asyncio.Event(), asyncio.Event()
+
+    class Lingering(Holds):
+        async def release(self, session_ids: Sequence[SessionId]) -> None:
+            await super().release(session_ids)
+            ended.set()
+            await asyncio.wait_for(seen.wait(), 10)
+
+    def lingering(parts: Parts) -> Parts:
+        holds = Lingering(place.db, parts.holds._worker_id, NODE, lambda _other: False)
+        return dataclasses.replace(parts, holds=holds)
+
+    async with place.operator(parts=lingering) as operator:
+        session_id = await place.create()
+        await place.until_state(session_id, "idle")
+        await place.sessions.set_state(place.admin, "demo", "slept")
+        await asyncio.wait_for(ended.wait(), 10)
+        await place.sessions.wake(place.admin, "demo", prompt=None)
+        await until(lambda: operator._held[session_id].is_kicked)
+        seen.set()
+        await place.until_state(session_id, "idle")

@@ -52,10 +52,12 @@ class Operator:
         self._tasks: dict[SessionId, asyncio.Task[None]] = {}
         self._failing: dict[SessionId, _Failing] = {}
         self._clearing: set[SessionId] = set()
+        self._notices: Subscription | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set, then drain: no new claims, running turns are handed back."""
         async with self._listener.subscribe(None) as subscription:
+            self._notices = subscription
             chores = [
                 asyncio.create_task(self._take_in(subscription), name="claims"),
                 asyncio.create_task(self._guard(), name="guard"),
@@ -125,7 +127,10 @@ class Operator:
             task.add_done_callback(lambda done, session_id=hold.session_id: self._end(session_id, done))
 
     def _end(self, session_id: SessionId, task: asyncio.Task[None]) -> None:
-        del self._held[session_id], self._tasks[session_id]
+        session = self._held.pop(session_id)
+        del self._tasks[session_id]
+        if session.is_kicked and self._notices is not None:
+            self._notices.put(WorkNotice(session_id))  # it came while the session was let go: claim it again at once
         error = None if task.cancelled() else task.exception()
         if error is None:
             self._failing.pop(session_id, None)

@@ -62,6 +62,11 @@ class HeldSession:
         """Look again: something may have changed."""
         self._kicked.set()
 
+    @property
+    def is_kicked(self) -> bool:
+        """Whether something may have changed since the last look."""
+        return self._kicked.is_set()
+
     def drain(self) -> None:
         """End at the next step, handing back what runs."""
         self._draining = True
