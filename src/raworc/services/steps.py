@@ -5,8 +5,9 @@ have been stored: a step ends once, a settled turn stays settled. All raise ``Lo
 when a server has settled the turn meanwhile.
 """
 
+import contextlib
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,7 +21,7 @@ from raworc.ids import TurnId
 from raworc.services import progress
 from raworc.services.holds import Hold
 from raworc.services.progress import Entry, ResponseChanged, SegmentAdded, StateChanged
-from raworc.store import briefs, notify
+from raworc.store import notify
 from raworc.store import steps as store
 from raworc.store.briefs import Brief
 from raworc.store.database import Database
@@ -86,87 +87,56 @@ class Steps:
 
     async def take(self, hold: Hold, turn_id: TurnId, request_id: uuid.UUID) -> Work:
         """Move a pending turn to processing, the session to busy, and begin the first model call."""
-        entries = [ResponseChanged(turn_id, "processing"), StateChanged("busy")]
-
-        async def work(conn: AsyncConnection) -> Work:
-            await progress.write(conn, hold.session_id, entries, fence=hold.fence)
-            await store.start(conn, turn_id, hold.epoch, Started(1, "model", request_id), attempts=1)
-            return await _work(conn, hold, turn_id)
-
-        return await self._db.run(work)
+        return await self._taken(
+            hold, turn_id, [ResponseChanged(turn_id, "processing"), StateChanged("busy")], request_id
+        )
 
     async def resume(self, hold: Hold, turn_id: TurnId) -> Work:
         """Take over a turn that is processing."""
-
-        async def work(conn: AsyncConnection) -> Work:
-            await progress.write(conn, hold.session_id, [], fence=hold.fence)
-            await store.attempt(conn, turn_id)
-            return await _work(conn, hold, turn_id)
-
-        return await self._db.run(work)
+        return await self._taken(hold, turn_id, [], None)
 
     async def start(self, hold: Hold, turn_id: TurnId, step: Started) -> None:
         """Begin a step, or make a model call again."""
-
-        async def work(conn: AsyncConnection) -> None:
-            await progress.append(conn, hold.session_id, turn_id, [], fence=hold.fence)
-            await store.start(conn, turn_id, hold.epoch, step)
-
-        await self._db.run(work)
+        await self._moved(hold, turn_id, [], then=step)
 
     async def advance(
         self, hold: Hold, turn_id: TurnId, done: Finished, segments: Sequence[Segment], then: Started | None
     ) -> None:
         """End a step with what it shows, and begin the next one."""
-        entries = [SegmentAdded(turn_id, segment) for segment in segments]
-
-        async def work(conn: AsyncConnection) -> None:
-            await progress.write(conn, hold.session_id, entries, fence=hold.fence)
-            await _finish(conn, turn_id, done)
-            if then is not None:
-                await store.start(conn, turn_id, hold.epoch, then)
-
-        await self._once(work)
+        await self._moved(hold, turn_id, [SegmentAdded(turn_id, segment) for segment in segments], done=done, then=then)
 
     async def settle(self, hold: Hold, turn_id: TurnId, outcome: Outcome, done: Finished | None = None) -> None:
         """End the turn, and with it its last step; the session becomes idle."""
-        entries = [*outcome.entries(turn_id), StateChanged("idle")]
-
-        async def work(conn: AsyncConnection) -> None:
-            await progress.write(conn, hold.session_id, entries, fence=hold.fence)
-            if done is not None:
-                await _finish(conn, turn_id, done)
-
-        await self._once(work)
-
-    async def add(self, hold: Hold, turn_id: TurnId, segments: Sequence[Segment]) -> None:
-        """Append remarks of the platform's own."""
-
-        async def work(conn: AsyncConnection) -> None:
-            await progress.append(conn, hold.session_id, turn_id, segments, fence=hold.fence)
-
-        await self._db.run(work)
+        await self._moved(hold, turn_id, [*outcome.entries(turn_id), StateChanged("idle")], done=done)
 
     async def publish(self, hold: Hold, turn_id: TurnId, channel: str, text: str) -> None:
         """Show running text to whoever listens now; it is stored nowhere."""
-        async with self._db.transaction() as conn:
+        async with self._db.reading() as conn:
             await notify.notify_delta(conn, hold.session_id, turn_id, channel, text)
 
-    async def _once(self, work: Callable[[AsyncConnection], Awaitable[None]]) -> None:
-        try:
+    async def _taken(self, hold: Hold, turn_id: TurnId, entries: Sequence[Entry], request_id: uuid.UUID | None) -> Work:
+        async def work(conn: AsyncConnection) -> Work:
+            await progress.write(conn, hold.session_id, entries, fence=hold.fence)
+            taken = await store.take(conn, hold.session_id, turn_id, epoch=hold.epoch, request_id=request_id)
+            if taken.agent is None:
+                raise TurnSettled(f"The agent of session '{hold.session_id}' was deleted")
+            return Work(turn_id, taken.attempts, taken.model_calls, taken.present, taken.past, taken.agent)
+
+        return await self._db.run(work)
+
+    async def _moved(
+        self,
+        hold: Hold,
+        turn_id: TurnId,
+        entries: Sequence[Entry],
+        *,
+        done: Finished | None = None,
+        then: Started | None = None,
+    ) -> None:
+        async def work(conn: AsyncConnection) -> None:
+            await progress.write(conn, hold.session_id, entries, fence=hold.fence)
+            if not await store.step(conn, turn_id, hold.epoch, done=done, then=then):
+                raise _Stored
+
+        with contextlib.suppress(_Stored):
             await self._db.run(work)
-        except _Stored:
-            return
-
-
-async def _finish(conn: AsyncConnection, turn_id: TurnId, done: Finished) -> None:
-    if not await store.finish(conn, turn_id, done):
-        raise _Stored
-
-
-async def _work(conn: AsyncConnection, hold: Hold, turn_id: TurnId) -> Work:
-    agent = await briefs.of_session(conn, hold.session_id)
-    if agent is None:
-        raise TurnSettled(f"The agent of session '{hold.session_id}' was deleted")
-    past, row = await store.history(conn, hold.session_id, turn_id)
-    return Work(turn_id, row.attempts, row.model_calls, row.past, past, agent)

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from raworc.domain.duties import Situation
 from raworc.domain.lifecycle import Timers
 from raworc.store.progress import Fence
+from raworc.store.statement import Statement
 
 
 @dataclass(frozen=True)
@@ -61,46 +62,43 @@ async def claim(
     (it is not ``excluded``) is free to itself too.
     """
     if only is None:
-        rows = await conn.execute(_CLAIM_ANY, _claiming(claim) | {"limit": limit})
+        rows = await _CLAIM_ANY.all(conn, _claiming(claim) | {"limit": limit})
     else:
-        rows = await conn.execute(_CLAIM_THESE, _claiming(claim) | {"limit": limit, "only": list(only)})
-    return [Claimed(row.id, row.number, row.hold_epoch, row.space) for row in rows]
+        rows = await _CLAIM_THESE.all(conn, _claiming(claim) | {"limit": limit, "only": list(only)})
+    return [Claimed(*row) for row in rows]
 
 
 async def adopt(conn: AsyncConnection, claim: Claim, session_ids: Sequence[uuid.UUID]) -> list[Claimed]:
     """Take those of the sessions that have no living holder, whether they have work or not."""
-    rows = await conn.execute(_ADOPT, _claiming(claim) | {"only": list(session_ids)})
-    return [Claimed(row.id, row.number, row.hold_epoch, row.space) for row in rows]
+    rows = await _ADOPT.all(conn, _claiming(claim) | {"only": list(session_ids)})
+    return [Claimed(*row) for row in rows]
 
 
 async def known(conn: AsyncConnection, session_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
     """Those of the sessions that have a row."""
-    rows = await conn.execute(_KNOWN, {"session_ids": list(session_ids)})
-    return {row.id for row in rows}
+    return {session_id for (session_id,) in await _KNOWN.all(conn, {"session_ids": list(session_ids)})}
 
 
 async def standing(conn: AsyncConnection, worker_id: uuid.UUID) -> list[Standing]:
     """Every session that ``worker_id`` holds."""
-    rows = await conn.execute(_STANDING, {"worker_id": worker_id})
-    return [Standing(row.id, row.hold_epoch, row.wants) for row in rows]
+    return [Standing(*row) for row in await _STANDING.all(conn, {"worker_id": worker_id})]
 
 
 async def holders(conn: AsyncConnection, worker_id: uuid.UUID, late_s: float) -> list[Holder]:
     """Everyone but ``worker_id`` that holds a session. ``late``: not seen for ``late_s`` by the database's clock."""
-    rows = await conn.execute(_HOLDERS, {"worker_id": worker_id, "late_s": late_s})
-    return [Holder(row.held_by, row.node, row.late) for row in rows]
+    return [Holder(*row) for row in await _HOLDERS.all(conn, {"worker_id": worker_id, "late_s": late_s})]
 
 
 async def look(conn: AsyncConnection, session_id: uuid.UUID, fence: Fence) -> Situation | None:
     """A held session as it is now; None when it is not held as ``fence`` says."""
     parameters = {"session_id": session_id, "worker_id": fence.worker_id, "epoch": fence.epoch}
-    row = (await conn.execute(_LOOK, parameters)).one_or_none()
-    return None if row is None else _situation(row)
+    row = await _LOOK.first(conn, parameters)
+    return None if row is None else _situation(*row)
 
 
 async def release(conn: AsyncConnection, worker_id: uuid.UUID, session_ids: Sequence[uuid.UUID]) -> None:
     """Give up holds; turns that are processing stay so and wait for the next holder."""
-    await conn.execute(_RELEASE, {"worker_id": worker_id, "session_ids": list(session_ids)})
+    await _RELEASE.run(conn, {"worker_id": worker_id, "session_ids": list(session_ids)})
 
 
 def _claiming(claim: Claim) -> dict[str, Any]:
@@ -112,27 +110,10 @@ def _claiming(claim: Claim) -> dict[str, Any]:
     }
 
 
-def _situation(row: Any) -> Situation:  # noqa: ANN401  a row of _LOOK
-    timers = Timers(
-        state=row.state,
-        idle_timeout_s=row.idle_timeout_s,
-        busy_timeout_s=row.busy_timeout_s,
-        idle_from=row.idle_from,
-        busy_from=row.busy_from,
-        busy_hold_from=row.busy_hold_from,
-        sleep_at=row.sleep_at,
-        queued=row.pending is not None,
-    )
-    return Situation(
-        timers=timers,
-        now=row.now,
-        desired=row.desired,
-        sleep_note=row.sleep_note,
-        sleep_by=row.sleep_by,
-        processing=row.processing,
-        cancel_reason=row.cancel_reason,
-        pending=row.pending,
-    )
+def _situation(*columns: Any) -> Situation:  # noqa: ANN401  in the order of _LOOK
+    now, desired, sleep_note, sleep_by, processing, cancel_reason, pending = columns[7:]
+    timers = Timers(*columns[:7], queued=pending is not None)
+    return Situation(timers, now, desired, sleep_note, sleep_by, processing, cancel_reason, pending)
 
 
 # Some timer of the session may be due; which one, and whether it counts, is decided by domain/lifecycle.py.
@@ -167,8 +148,9 @@ _CLAIMER: Final = (
     bindparam("excluded", type_=ARRAY(UUID)),
 )
 
-_CLAIM_ANY: Final = text(
-    f"""
+_CLAIM_ANY: Final = Statement(
+    text(
+        f"""
 WITH wanting AS (
     SELECT session_id AS id FROM turns WHERE status = 'pending'
     UNION SELECT session_id FROM turns WHERE status = 'processing'
@@ -181,10 +163,12 @@ picked AS (
     LIMIT :limit FOR UPDATE OF s SKIP LOCKED
 )
 {_TAKE}"""  # noqa: S608  put together from constants
-).bindparams(*_CLAIMER)
+    ).bindparams(*_CLAIMER)
+)
 
-_CLAIM_THESE: Final = text(
-    f"""
+_CLAIM_THESE: Final = Statement(
+    text(
+        f"""
 WITH picked AS (
     SELECT s.id FROM sessions s
     WHERE s.id = ANY(:only) AND {_FREE} AND {_CALLABLE} AND (
@@ -193,45 +177,52 @@ WITH picked AS (
     LIMIT :limit FOR UPDATE OF s SKIP LOCKED
 )
 {_TAKE}"""  # noqa: S608  put together from constants
-).bindparams(*_CLAIMER, bindparam("only", type_=ARRAY(UUID)))
+    ).bindparams(*_CLAIMER, bindparam("only", type_=ARRAY(UUID)))
+)
 
-_ADOPT: Final = text(
-    f"""
+_ADOPT: Final = Statement(
+    text(
+        f"""
 WITH picked AS (
     SELECT s.id FROM sessions s WHERE s.id = ANY(:only) AND {_FREE} FOR UPDATE OF s SKIP LOCKED
 )
 {_TAKE}"""  # noqa: S608  put together from constants
-).bindparams(*_CLAIMER, bindparam("only", type_=ARRAY(UUID)))
-
-_KNOWN: Final = text("SELECT id FROM sessions WHERE id = ANY(:session_ids)").bindparams(
-    bindparam("session_ids", type_=ARRAY(UUID))
+    ).bindparams(*_CLAIMER, bindparam("only", type_=ARRAY(UUID)))
 )
 
-_STANDING: Final = text(
-    f"""
+_KNOWN: Final = Statement(
+    text("SELECT id FROM sessions WHERE id = ANY(:session_ids)").bindparams(bindparam("session_ids", type_=ARRAY(UUID)))
+)
+
+_STANDING: Final = Statement(
+    text(
+        f"""
 SELECT s.id, s.hold_epoch,
        s.desired IS NOT NULL OR coalesce({_DUE}, false)
        OR (s.state = 'idle' AND EXISTS (SELECT FROM turns WHERE session_id = s.id AND status = 'pending'))
        OR (s.state = 'busy' AND NOT EXISTS (
-           SELECT FROM turns WHERE session_id = s.id AND status = 'processing' AND cancel_reason IS NULL)) AS wants
+           SELECT FROM turns WHERE session_id = s.id AND status = 'processing' AND cancel_reason IS NULL))
 FROM sessions s WHERE s.held_by = :worker_id
 """  # noqa: S608  put together from constants
-).bindparams(bindparam("worker_id", type_=UUID))
+    ).bindparams(bindparam("worker_id", type_=UUID))
+)
 
-_HOLDERS: Final = text(
-    """
+_HOLDERS: Final = Statement(
+    text(
+        """
 SELECT held.held_by, workers.node,
        coalesce(workers.seen_at < clock_timestamp() - make_interval(secs => :late_s), true) AS late
 FROM (SELECT DISTINCT held_by FROM sessions WHERE held_by IS NOT NULL AND held_by <> :worker_id) AS held
 LEFT JOIN workers ON workers.id = held.held_by
 """
-).bindparams(bindparam("worker_id", type_=UUID), bindparam("late_s", type_=Float))
+    ).bindparams(bindparam("worker_id", type_=UUID), bindparam("late_s", type_=Float))
+)
 
-_LOOK: Final = text(
-    """
-SELECT s.state, s.desired, s.idle_timeout_s, s.busy_timeout_s, s.idle_from, s.busy_from, s.busy_hold_from,
-       s.sleep_at, s.sleep_note, s.sleep_by, clock_timestamp() AS now,
-       running.id AS processing, running.cancel_reason, waiting.id AS pending
+_LOOK: Final = Statement(
+    text(
+        """
+SELECT s.state, s.idle_timeout_s, s.busy_timeout_s, s.idle_from, s.busy_from, s.busy_hold_from, s.sleep_at,
+       clock_timestamp(), s.desired, s.sleep_note, s.sleep_by, running.id, running.cancel_reason, waiting.id
 FROM sessions s
 LEFT JOIN turns running ON running.session_id = s.id AND running.status = 'processing'
 LEFT JOIN LATERAL (
@@ -239,13 +230,16 @@ LEFT JOIN LATERAL (
 ) AS waiting ON true
 WHERE s.id = :session_id AND s.held_by = :worker_id AND s.hold_epoch = :epoch
 """
-).bindparams(
-    bindparam("session_id", type_=UUID), bindparam("worker_id", type_=UUID), bindparam("epoch", type_=BigInteger)
+    ).bindparams(
+        bindparam("session_id", type_=UUID), bindparam("worker_id", type_=UUID), bindparam("epoch", type_=BigInteger)
+    )
 )
 
-_RELEASE: Final = text(
-    """
+_RELEASE: Final = Statement(
+    text(
+        """
 UPDATE sessions SET held_by = NULL, desired = CASE WHEN state = 'slept' AND desired = 'slept' THEN NULL ELSE desired END
 WHERE held_by = :worker_id AND id = ANY(:session_ids)
 """
-).bindparams(bindparam("worker_id", type_=UUID), bindparam("session_ids", type_=ARRAY(UUID)))
+    ).bindparams(bindparam("worker_id", type_=UUID), bindparam("session_ids", type_=ARRAY(UUID)))
+)

@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.domain.context import PastTurn
 from raworc.domain.turns import Step, StepKind, StepState
+from raworc.store.briefs import Brief
+from raworc.store.statement import Statement
 
 
 @dataclass(frozen=True)
@@ -32,106 +34,90 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class TurnRow:
-    """What a worker must know of a turn itself. ``attempts``: takes since the last new segment, this one included."""
+class Taken:
+    """A turn as its worker finds it, and the agent it is for; None when that was deleted.
 
-    turn_id: uuid.UUID
+    ``attempts`` counts the workers that took it since its last new segment, this one included. ``past`` are the
+    turns before it that count since the context's cutoff, oldest first: completed ones, and those that were
+    cancelled after the model had said something.
+    """
+
     attempts: int
     model_calls: int
-    past: PastTurn
+    present: PastTurn
+    past: list[PastTurn]
+    agent: Brief | None
 
 
-async def start(conn: AsyncConnection, turn_id: uuid.UUID, epoch: int, step: Started, *, attempts: int = 0) -> None:
-    """Store that a step begins, or that a model call is made again; count the call, and ``attempts`` to take it."""
-    await conn.execute(
-        _START,
-        {
-            "turn_id": turn_id,
-            "number": step.number,
-            "kind": step.kind,
-            "epoch": epoch,
-            "request_id": step.request_id,
-            "tool_use_id": step.tool_use_id,
-            "attempts": attempts,
-        },
-    )
-
-
-async def finish(conn: AsyncConnection, turn_id: uuid.UUID, step: Finished) -> bool:
-    """Store a step's end; False when it has one already, or never began."""
-    parameters = {"turn_id": turn_id, "number": step.number, "state": step.state, "content": step.content}
-    return (await conn.execute(_FINISH, parameters)).rowcount == 1
-
-
-async def attempt(conn: AsyncConnection, turn_id: uuid.UUID) -> None:
-    """Count one more worker that takes the turn."""
-    await conn.execute(_ATTEMPT, {"turn_id": turn_id})
-
-
-async def history(conn: AsyncConnection, session_id: uuid.UUID, turn_id: uuid.UUID) -> tuple[list[PastTurn], TurnRow]:
-    """The turns before this one that count since the context's cutoff, oldest first, and the turn itself.
-
-    A turn counts when it is completed, or was cancelled after the model had said something.
-    """
-    rows = (await conn.execute(_HISTORY, {"session_id": session_id, "turn_id": turn_id})).all()
-    turns: dict[uuid.UUID, tuple[Any, list[Step]]] = {}
+async def take(
+    conn: AsyncConnection, session_id: uuid.UUID, turn_id: uuid.UUID, *, epoch: int, request_id: uuid.UUID | None
+) -> Taken:
+    """Count one more worker that takes the turn, begin its first model call where ``request_id`` names one."""
+    parameters = {"session_id": session_id, "turn_id": turn_id, "epoch": epoch, "request_id": request_id}
+    rows = [_TakenRow(*row) for row in await _TAKE.all(conn, parameters)]
+    turns: dict[uuid.UUID, tuple[_TakenRow, list[Step]]] = {}
     for row in rows:
-        _, steps = turns.setdefault(row.id, (row, []))
+        _, log = turns.setdefault(row.turn_id, (row, []))
         if row.number is not None:
-            steps.append(Step(row.number, row.kind, row.state, row.content, row.tool_use_id))
-    present, log = turns.pop(turn_id)
+            log.append(Step(row.number, row.kind, row.state, row.content, row.tool_use_id))
+    own, log = turns.pop(turn_id)
     past = [
         PastTurn(row.input, tuple(steps), row.answer)
         for row, steps in turns.values()
         if row.status == "completed" or any(step.blocks for step in steps)
     ]
-    own = PastTurn(present.input, tuple(log))
-    return past, TurnRow(turn_id, present.attempts, present.model_calls, own)
+    agent = None if own.agent[0] is None else Brief(*own.agent)
+    return Taken(own.attempts, own.model_calls, PastTurn(own.input, tuple(log)), past, agent)
 
 
-_START: Final = text(
+async def step(
+    conn: AsyncConnection, turn_id: uuid.UUID, epoch: int, *, done: Finished | None = None, then: Started | None = None
+) -> bool:
+    """End a step, begin another one (or make a model call again, which is counted).
+
+    False when ``done`` has an end already: then nothing is stored.
     """
-WITH step AS (
-    INSERT INTO steps (turn_id, number, kind, state, epoch, request_id, tool_use_id)
-    VALUES (:turn_id, :number, :kind, 'started', :epoch, :request_id, :tool_use_id)
+    parameters = {
+        "turn_id": turn_id,
+        "epoch": epoch,
+        "done": done.number if done else None,
+        "state": done.state if done else None,
+        "content": done.content if done else None,
+        "number": then.number if then else None,
+        "kind": then.kind if then else None,
+        "request_id": then.request_id if then else None,
+        "tool_use_id": then.tool_use_id if then else None,
+    }
+    return bool(await _STEP.scalar(conn, parameters))
+
+
+class _TakenRow:
+    """One row of ``_TAKE``: a turn, one of its steps (or none), and for the turn itself its agent."""
+
+    def __init__(self, *columns: Any) -> None:  # noqa: ANN401  in the order of the statement
+        self.turn_id, self.status, self.input, self.answer, self.attempts, self.model_calls = columns[:6]
+        self.number, self.kind, self.state, self.content, self.tool_use_id = columns[6:11]
+        self.agent = columns[11:]
+
+
+_TAKE: Final = Statement(
+    text(
+        """
+WITH begun AS (
+    INSERT INTO steps (turn_id, number, kind, state, epoch, request_id)
+    SELECT :turn_id, 1, 'model', 'started', :epoch, :request_id WHERE :request_id IS NOT NULL
     ON CONFLICT (turn_id, number) DO UPDATE
     SET epoch = excluded.epoch, request_id = excluded.request_id, started_at = clock_timestamp()
-    WHERE steps.kind = 'model' AND steps.state = 'started'
-    RETURNING kind
+    RETURNING number
+),
+counted AS (
+    UPDATE turns SET attempts = attempts + 1, model_calls = model_calls + (SELECT count(*) FROM begun)
+    WHERE id = :turn_id
+    RETURNING id, attempts, model_calls
 )
-UPDATE turns SET model_calls = model_calls + 1, attempts = attempts + :attempts
-FROM step WHERE turns.id = :turn_id AND step.kind = 'model'
-"""
-).bindparams(
-    bindparam("turn_id", type_=UUID),
-    bindparam("number", type_=Integer),
-    bindparam("kind", type_=Text),
-    bindparam("epoch", type_=BigInteger),
-    bindparam("request_id", type_=UUID),
-    bindparam("tool_use_id", type_=Text),
-    bindparam("attempts", type_=Integer),
-)
-
-_FINISH: Final = text(
-    """
-UPDATE steps SET state = :state, content = :content, finished_at = clock_timestamp()
-WHERE turn_id = :turn_id AND number = :number AND state = 'started'
-"""
-).bindparams(
-    bindparam("turn_id", type_=UUID),
-    bindparam("number", type_=Integer),
-    bindparam("state", type_=Text),
-    bindparam("content", type_=JSONB),
-)
-
-_ATTEMPT: Final = text("UPDATE turns SET attempts = attempts + 1 WHERE id = :turn_id").bindparams(
-    bindparam("turn_id", type_=UUID)
-)
-
-_HISTORY: Final = text(
-    """
-SELECT t.id, t.status, t.input, t.output ->> 'text' AS answer, t.attempts, t.model_calls,
-       steps.number, steps.kind, steps.state, steps.content, steps.tool_use_id
+SELECT t.id, t.status, t.input, t.output ->> 'text', counted.attempts, counted.model_calls,
+       steps.number, steps.kind, steps.state, steps.content, steps.tool_use_id,
+       a.id, a.name, a.space, a.instructions, a.setup, a.model, a.max_tokens, a.network, a.limits
 FROM turns AS present
 JOIN sessions ON sessions.id = present.session_id
 JOIN turns AS t ON t.id = present.id OR (
@@ -139,7 +125,50 @@ JOIN turns AS t ON t.id = present.id OR (
     AND t.status IN ('completed', 'cancelled')
     AND t.created_at > coalesce(sessions.context_cutoff_at, '-infinity'))
 LEFT JOIN steps ON steps.turn_id = t.id
+LEFT JOIN counted ON counted.id = t.id
+LEFT JOIN agents AS a ON t.id = present.id AND a.session_id = present.session_id
 WHERE present.id = :turn_id AND present.session_id = :session_id
 ORDER BY t.number, steps.number
 """
-).bindparams(bindparam("session_id", type_=UUID), bindparam("turn_id", type_=UUID))
+    ).bindparams(
+        bindparam("session_id", type_=UUID),
+        bindparam("turn_id", type_=UUID),
+        bindparam("epoch", type_=BigInteger),
+        bindparam("request_id", type_=UUID),
+    )
+)
+
+_STEP: Final = Statement(
+    text(
+        """
+WITH done AS (
+    UPDATE steps SET state = :state, content = :content, finished_at = clock_timestamp()
+    WHERE turn_id = :turn_id AND number = :done AND state = 'started'
+    RETURNING number
+),
+begun AS (
+    INSERT INTO steps (turn_id, number, kind, state, epoch, request_id, tool_use_id)
+    SELECT :turn_id, :number, :kind, 'started', :epoch, :request_id, :tool_use_id
+    WHERE :number IS NOT NULL AND (:done IS NULL OR EXISTS (SELECT FROM done))
+    ON CONFLICT (turn_id, number) DO UPDATE
+    SET epoch = excluded.epoch, request_id = excluded.request_id, started_at = clock_timestamp()
+    WHERE steps.kind = 'model' AND steps.state = 'started'
+    RETURNING kind
+),
+counted AS (
+    UPDATE turns SET model_calls = model_calls + 1 FROM begun WHERE turns.id = :turn_id AND begun.kind = 'model'
+)
+SELECT :done IS NULL OR EXISTS (SELECT FROM done)
+"""
+    ).bindparams(
+        bindparam("turn_id", type_=UUID),
+        bindparam("epoch", type_=BigInteger),
+        bindparam("done", type_=Integer),
+        bindparam("state", type_=Text),
+        bindparam("content", type_=JSONB),
+        bindparam("number", type_=Integer),
+        bindparam("kind", type_=Text),
+        bindparam("request_id", type_=UUID),
+        bindparam("tool_use_id", type_=Text),
+    )
+)
