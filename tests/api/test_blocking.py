@@ -1,5 +1,6 @@
-"""What a blocking request answers when its time is up."""
+"""What a blocking request answers when its time is up, and when the server's is."""
 
+import asyncio
 import re
 import tempfile
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from raworc.api.edge import EdgeOptions
 from raworc.settings import Settings
 from raworc.wiring.server import server_parts
 from served import serve
+from waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -41,3 +43,25 @@ async def test_it_is_504_with_the_documented_message_and_the_work_goes_on(impati
     assert re.search(r'"message":"Timed out waiting for response to complete"', answer.text)
     turns = (await impatient.get(f"/agents/{name}/responses")).json()
     assert [turn["status"] for turn in turns] == ["pending"]
+
+
+async def test_a_stopping_server_does_not_keep_its_callers_waiting(settings: Settings):
+    with tempfile.TemporaryDirectory(prefix="rw-", dir="/tmp") as folder:
+        options = EdgeOptions(door_socket=f"{folder}/gateway.sock", model_socket=f"{folder}/m.sock", door_key=b"k")
+        async with server_parts(settings) as parts, serve(parts.app, options) as served:
+            async with client_of(served, None) as nobody:
+                token = (await nobody.ask("POST", "/operators/admin/login", {"pass": "admin"})).json()["token"]
+            async with client_of(served, token) as api:
+                name = (await api.made())["name"]
+                body = {"input": {"text": "hi"}, "background": False}
+                asking = asyncio.create_task(api.ask("POST", f"/agents/{name}/responses", body))
+
+                async def queued() -> bool:
+                    return (await api.get(f"/agents/{name}/responses/count")).json()["count"] == 1
+
+                await until(queued)
+                served.server.should_exit = True
+                answer = await asyncio.wait_for(asking, 10)
+
+    error_of(answer, 503, "SERVICE_UNAVAILABLE")
+    assert answer.headers["retry-after"] == "1"

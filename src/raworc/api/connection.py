@@ -2,32 +2,41 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from starlette.requests import Request
 
-from raworc.errors import BadRequest
+from raworc.errors import BadRequest, Unavailable
+from raworc.wire.peer import SCOPE_KEY, Peer
 
 T = TypeVar("T")
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work``, which is cancelled when the caller hangs up. The request's body must be read.
+    """The result of ``work``, which is given up when the caller hangs up or the server stops.
+
+    The request's body must have been read.
 
     Raises:
         BadRequest: the caller is gone; nobody will read this answer.
+        Unavailable: the server stops; asking another one, or again, is right.
     """
+    peer = cast("Peer | None", request.scope.get(SCOPE_KEY))
     working = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_until_gone(request))
+    stopping = asyncio.ensure_future(peer.closing.wait() if peer else asyncio.Event().wait())
+    ends = (working, gone, stopping)
     try:
-        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise BadRequest("The connection ended before the answer was there")
+        if gone.done():
+            raise BadRequest("The connection ended before the answer was there")
+        raise Unavailable("The server is stopping; what was begun goes on", headers={"Retry-After": "1"})
     finally:
-        for task in (working, gone):
-            task.cancel()
-        await asyncio.gather(working, gone, return_exceptions=True)
+        for end in ends:
+            end.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)
 
 
 async def _until_gone(request: Request) -> None:
