@@ -192,10 +192,10 @@ class Bubble:
         """Harmless when it is dead already."""
         if self._died.is_set():
             return
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)  # first, or it would report its commands' ends
         if self._life.group is not None:
             cgroups.kill(self._life.group)
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def _on_death(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)

@@ -62,8 +62,6 @@ class Life:
         """SIGKILL all of it; the caller waits for :attr:`is_empty` and calls again while it is not."""
         if self.boot != boot():
             return
-        if self.group is not None:
-            cgroups.kill(self.group)
         with contextlib.suppress(ProcessLookupError):
             descriptor = os.pidfd_open(self.init.pid)
             try:
@@ -71,6 +69,8 @@ class Life:
                     signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             finally:
                 os.close(descriptor)
+        if self.group is not None:
+            cgroups.kill(self.group)
 
 
 def boot() -> str:
