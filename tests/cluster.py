@@ -8,11 +8,13 @@ stops Postgres and removes the folder.
 import asyncio
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +29,9 @@ from raworc.store.database import Database
 from raworc.store.migrate import migrate
 from raworc.supervisor.cluster import SUPERUSER, Cluster, install
 
+HOME_PREFIX = "rw-"
+"""Of the homes that tests make; those of killed runs are removed later."""
+_OLD_S = 2 * 3600
 TEMPLATE = "template_raworc"
 _TMP = Path("/tmp")  # noqa: S108  paths of sockets must be short
 _SHM = Path("/dev/shm")  # noqa: S108  as above, and it is memory
@@ -107,6 +112,11 @@ def _sweep() -> None:
     """Remove what earlier runs left whose reaper was killed too."""
     for lock in _TMP.glob(f"{_PREFIX}*.users"):
         reaper.reap(lock.with_suffix(""), wait=False)
+    for home in _TMP.glob(f"{HOME_PREFIX}*"):
+        with suppress(FileNotFoundError):  # another run ends
+            status = home.stat()
+            if status.st_uid == os.geteuid() and status.st_mtime < time.time() - _OLD_S:
+                shutil.rmtree(home, ignore_errors=True)
 
 
 @contextmanager

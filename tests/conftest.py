@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # test files share the modules that lie here
 
-from cluster import clone, drop, shared_cluster
+from cluster import HOME_PREFIX, clone, drop, shared_cluster
 from raworc.settings import Settings
 from raworc.store.database import Database
 from raworc.supervisor.cluster import Cluster
@@ -61,7 +61,7 @@ async def db(database_url: str, anyio_backend: str) -> AsyncIterator[Database]:
 
 @contextmanager
 def short_home() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="rw-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=HOME_PREFIX, dir="/tmp"))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)

@@ -21,7 +21,7 @@ _LIMIT_S = 60
 
 def _start(settings: Settings, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "raworc", *words, "--home", str(settings.home)],
+        ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "raworc", *words, "--home", str(settings.home)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -28,7 +28,8 @@ class Up:
 
     def __init__(self, home: Path, *options: str, environ: dict[str, str] | None = None) -> None:
         self.home = home
-        command = [sys.executable, "-m", "raworc", "up", "--home", str(home), "--port", "0", *options]
+        stops_with_us = ["setpriv", "--pdeathsig", "TERM"]
+        command = [*stops_with_us, sys.executable, "-m", "raworc", "up", "--home", str(home), "--port", "0", *options]
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("RAWORC_", "ANTHROPIC_"))}
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean | (environ or {})
