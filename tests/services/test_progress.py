@@ -208,10 +208,16 @@ async def test_servers_are_told_and_operators_too_unless_one_of_them_wrote(db, d
         heard.overflowed = False
         async with db.transaction() as conn:
             await progress.state_event(conn, session, "busy", fence=fence)
-        assert await heard.get(5) == EventNotice(session, 1)
+        assert await heard.get(5) == EventNotice(session, 1, settles=False)
         async with db.transaction() as conn:
             await progress.state_event(conn, session, "idle")
-        assert {await heard.get(5), await heard.get(5)} == {EventNotice(session, 2), WorkNotice(session)}
+        assert {await heard.get(5), await heard.get(5)} == {EventNotice(session, 2, settles=False), WorkNotice(session)}
+        async with db.transaction() as conn:
+            turn = await add_turn(conn, session)
+        assert {await heard.get(5), await heard.get(5)} == {EventNotice(session, 3, settles=False), WorkNotice(session)}
+        async with db.transaction() as conn:
+            await progress.response_event(conn, session, turn, "cancelled")
+        assert {await heard.get(5), await heard.get(5)} == {EventNotice(session, 4, settles=True), WorkNotice(session)}
 
 
 async def test_one_processing_turn_a_session(db):

@@ -187,11 +187,11 @@ class Turns:
 
 
 async def _more(notices: Subscription, deadline: float) -> bool:
-    """Wait until the session may have moved on; False when the time is up."""
+    """Wait until a turn of the session may have settled; False when the time is up."""
     while (left_s := deadline - monotonic()) > 0:
         notice = await notices.get(min(left_s, _LOOK_AGAIN_S))
         notices.overflowed = False
-        if notice is None or isinstance(notice, EventNotice):
+        if notice is None or (isinstance(notice, EventNotice) and notice.settles):
             return True
     return False
 

@@ -42,10 +42,11 @@ class WorkNotice:
 
 @dataclass(frozen=True)
 class EventNotice:
-    """A session's stored events go up to ``event_seq`` now."""
+    """A session's stored events go up to ``event_seq`` now. Without ``settles`` none of the new ones ends a turn."""
 
     session_id: uuid.UUID
     event_seq: int
+    settles: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ Notice = WorkNotice | EventNotice | DeltaNotice
 class _Payload(msgspec.Struct, omit_defaults=True):
     session: uuid.UUID
     event: int | None = None
+    settles: bool = True
     turn: uuid.UUID | None = None
     channel: str = ""
     text: str = ""
@@ -226,4 +228,4 @@ def _decode(channel: str, payload: str) -> Notice | None:
         return None
     if body.turn is not None:
         return DeltaNotice(body.session, body.turn, body.channel, body.text)
-    return None if body.event is None else EventNotice(body.session, body.event)
+    return None if body.event is None else EventNotice(body.session, body.event, body.settles)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Text, bindparam, text
+from sqlalchemy import BigInteger, Boolean, Text, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from raworc.domain.lifecycle import State, TurnStatus
+from raworc.domain.lifecycle import SETTLED, State, TurnStatus
 from raworc.store.statement import Statement
 
 Json = dict[str, Any]
@@ -106,6 +106,7 @@ async def write(
             "entries": [_encoded(entry) for entry in entries],
             "new_turns": [_new_turn(turn, entries) for turn in new_turns],
             "count": len(entries),
+            "settles": any(isinstance(entry, ResponseChanged) and entry.status in SETTLED for entry in entries),
             "state": states[-1] if states else None,
             "worker_id": fence.worker_id if fence else None,
             "epoch": fence.epoch if fence else None,
@@ -217,7 +218,8 @@ SELECT numbered.base + :count AS event_seq,
        (SELECT count(*) FROM touched) AS turns,
        numbered.at,
        CASE WHEN :count > 0 THEN pg_notify('raworc_events',
-           json_build_object('session', :session_id, 'event', numbered.base + :count)::text) END AS servers,
+           json_build_object('session', :session_id, 'event', numbered.base + :count, 'settles', :settles)::text
+       ) END AS servers,
        CASE WHEN :worker_id IS NULL THEN pg_notify('raworc_work', CAST(:session_id AS text)) END AS operators
 FROM numbered
 """
@@ -226,6 +228,7 @@ FROM numbered
         bindparam("entries", type_=JSONB),
         bindparam("new_turns", type_=JSONB),
         bindparam("count", type_=BigInteger),
+        bindparam("settles", type_=Boolean),
         bindparam("state", type_=Text),
         bindparam("worker_id", type_=UUID),
         bindparam("epoch", type_=BigInteger),
