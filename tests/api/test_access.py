@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 from asking import Api, client_of, error_of, somebody
 from raworc import __version__
 from raworc.keys import load_keys
-from raworc.services.tokens import Tokens, WorkClaims
+from raworc.services.tokens import LoginClaims, Tokens, WorkClaims
 from raworc.settings import Settings
 from raworc.store.database import Database
 from raworc.store.schema import accounts, bindings, login_failures
@@ -66,6 +66,29 @@ async def test_a_login_answers_the_token_response(nobody: Api, path: str, body: 
     assert answer["expires_at"].endswith("Z")
     async with client_of(nobody.served, answer["token"]) as api:
         assert (await api.get("/auth")).json() == {"user": "admin", "type": "Admin"}
+
+
+CONTRACTS = [
+    ("/api/v0/auth/login", None, "spaces"),
+    ("/api/v0/operators/admin/login", None, "agents"),
+    ("/agents/api/v0/auth/login", None, "agents"),
+    ("/agents/api/v0/auth/login", "spaces", "agents"),
+    ("/api/v0/operators/admin/login", "organizations", "organizations"),
+    ("/api/v0/auth/login", "nonsense", "spaces"),
+]
+
+
+@pytest.mark.parametrize(("path", "header", "contract"), CONTRACTS)
+async def test_a_token_is_issued_under_the_contract_that_was_asked(
+    nobody: Api, settings: Settings, path: str, header: str | None, contract: str
+):
+    headers = {"raworc-contract": header} if header else {}
+    body = {"user": "admin", "pass": "admin"}
+    answer = await nobody.http.post(nobody.served.url + path, json=body, headers=headers)
+
+    claims = Tokens(load_keys(settings).jwt).read(answer.json()["token"])
+    assert isinstance(claims, LoginClaims)
+    assert claims.contract == contract
 
 
 async def test_ttl_hours_shortens_a_token(nobody: Api):

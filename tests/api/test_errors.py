@@ -15,7 +15,10 @@ from asking import Api, error_of
 from raworc.api.app import ROUTES, create_api
 from raworc.api.app import Api as Outer
 from raworc.api.problems import problem
-from raworc.errors import BadRequest, DatabaseUnavailable
+from raworc.errors import BadRequest
+from raworc.services.accounts import Accounts
+from raworc.services.tokens import Tokens
+from raworc.store.database import Database
 
 pytestmark = pytest.mark.anyio
 
@@ -288,12 +291,24 @@ async def test_a_defect_is_500_without_its_details_and_logged_without_its_messag
     assert "canary" not in str(logs) + answer.text
 
 
-def test_an_absent_database_is_503_with_retry_after():
-    answer = problem(DatabaseUnavailable("The database does not answer", headers={"Retry-After": "1"}), request_id="r")
+async def test_while_the_database_is_away_it_is_503_with_retry_after():
+    db, tokens = Database("postgresql://127.0.0.1:1/nothing", pool_size=1), Tokens(b"k" * 32)
+    token, _ = tokens.login(uuid.uuid4(), 1, "agents", ttl_s=60)
 
-    assert answer.status_code == 503
-    assert answer.headers["retry-after"] == "1"
-    assert json.loads(answer.body)["error"]["code"] == "SERVICE_UNAVAILABLE"
+    async def ready() -> None:
+        async with db.reading():
+            pass
+
+    parts = SimpleNamespace(accounts=Accounts(db, tokens), ready=ready)
+    transport = httpx2.ASGITransport(app=create_api(cast("Any", parts)))
+    headers = {"authorization": f"Bearer {token}"}
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test", headers=headers) as http:
+        for path in ("/api/v0/agents", "/api/v0/auth", "/api/v0/health", "/readyz"):
+            answer = await http.get(path)
+            error_of(answer, 503, "SERVICE_UNAVAILABLE")
+            assert int(answer.headers["retry-after"]) > 0
+        assert (await http.get("/livez")).status_code == 200
+    await db.close()
 
 
 def test_a_message_of_any_text_can_be_said():

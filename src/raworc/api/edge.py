@@ -150,16 +150,10 @@ class EdgeProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         cast("dict[str, Any]", self.scope)[SCOPE_KEY] = self._peer
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Bound the headers that came in one piece; ``data_received`` bounds those that trickle."""
-        super().on_header(name, value)
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > self.options.max_header_bytes or len(self.headers) > self.options.max_headers:
-            raise self._because(_headers_too_large(self.options))
-
     def on_headers_complete(self) -> None:
-        """The request can be served; its body may still be on its way."""
-        if len(self.url) > self.options.max_header_bytes:
+        """Bound headers that came in one piece (``data_received`` bounds those that trickle), then serve."""
+        size_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size_bytes > self.options.max_header_bytes or len(self.headers) > self.options.max_headers:
             raise self._because(_headers_too_large(self.options))
         if self.parser is None or self.parser.get_http_version() not in _VERSIONS:
             raise self._because(_NOT_HTTP)
