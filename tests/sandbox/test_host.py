@@ -21,7 +21,8 @@ REFUSE = "from raworc.sandbox import host; host.require()"
 
 def in_a_host_where(preparation: str, *unshared: str, ask: str = ASK) -> str:
     """What a Python says in namespaces of its own, after the shell has prepared them."""
-    script = f"{preparation} && exec {sys.executable} -c '{ask}'"
+    python = sys.executable  # opened first: it may be what the preparation hides
+    script = f"exec 9<{python} && {preparation} && exec -a {python} /proc/self/fd/9 -c '{ask}'"
     done = subprocess.run(["unshare", *unshared, "bash", "-c", script], capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 
