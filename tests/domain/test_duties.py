@@ -98,5 +98,5 @@ STOPS: dict[str, tuple[Duty, bool]] = {
 
 
 @pytest.mark.parametrize(("what", "expected"), STOPS.values(), ids=STOPS)
-def test_what_a_running_turn_stops_for(what: Duty, expected: bool):  # noqa: FBT001  a table's column
+def test_what_a_running_turn_stops_for(what: Duty, expected: bool):
     assert stops(what, ONE) == expected

@@ -83,7 +83,7 @@ def test_the_limit_of_model_calls_lets_tools_run_and_answers_stand():
 
 
 @pytest.mark.parametrize(("attempts", "ended"), [(0, False), (3, False), (4, True), (5, True)])
-def test_four_attempts_without_progress_end_a_turn(attempts: int, ended: bool):  # noqa: FBT001  a table's column
+def test_four_attempts_without_progress_end_a_turn(attempts: int, ended: bool):
     failure = crash_looped(attempts)
     assert (failure is not None) == ended
     assert failure is None or failure.code == "operator_crash_loop"

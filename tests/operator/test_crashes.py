@@ -85,7 +85,7 @@ AT = {
 
 
 @pytest.mark.parametrize(("method", "number", "after", "outcome", "calls"), AT.values(), ids=AT)
-async def test_a_worker_dies(place: World, method: str, number: int, after: bool, outcome: str, calls: int):  # noqa: FBT001
+async def test_a_worker_dies(place: World, method: str, number: int, after: bool, outcome: str, calls: int):
     session_id, turn_id = await start(place, COUNTED)
     await die_at(place, session_id, method, number, after=after)
     async with place.operator():

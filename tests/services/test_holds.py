@@ -131,7 +131,7 @@ async def test_a_holder_of_this_node_is_dead_when_its_lock_is_free(some: Some):
 
 
 @pytest.mark.parametrize(("ago_s", "dead"), [(0, False), (14, False), (16, True)])
-async def test_a_holder_of_another_node_is_dead_when_it_was_not_seen(some: Some, ago_s: float, dead: bool):  # noqa: FBT001
+async def test_a_holder_of_another_node_is_dead_when_it_was_not_seen(some: Some, ago_s: float, dead: bool):
     holder = new_id()
     session_id = await some.session(state="busy", held_by=holder)  # may move
     await some.seen(holder, "there", ago_s=ago_s)

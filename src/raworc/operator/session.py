@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -32,6 +32,7 @@ from raworc.services.runs import Runs
 from raworc.services.steps import Outcome
 
 log = structlog.get_logger()
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class HeldSession:
         job = turn.take(what.turn_id) if isinstance(what, Start) else turn.resume(what.turn_id)
         await self._watched(job, stop, lambda found: stops(found, what.turn_id))
 
-    async def _watched(self, job: Coroutine[Any, Any, Any], stop: Stop, ends: Callable[[Duty], bool]) -> Any:  # noqa: ANN401
+    async def _watched(self, job: Coroutine[Any, Any, _T], stop: Stop, ends: Callable[[Duty], bool]) -> _T | None:
         """What ``job`` returns, while every kick is looked into; None when it had to stop or its turn was settled."""
         task = asyncio.ensure_future(job)
         try:
