@@ -82,9 +82,8 @@ def settings(home: Path, database_url: str) -> Settings:
     return chosen
 
 
-@pytest.fixture(scope="module")
-def stack(postgres: Cluster) -> Iterator[Stack]:
-    """Server, operator and recorder as processes, shared by a file's tests; a failing test shows their logs."""
+@contextmanager
+def running_stack(postgres: Cluster) -> Iterator[Stack]:
     name = clone(postgres)
     with short_home() as folder:
         running = Stack(Settings(home=folder, database_url=postgres.url(name)))
@@ -96,10 +95,24 @@ def stack(postgres: Cluster) -> Iterator[Stack]:
             drop(postgres, name)
 
 
+@pytest.fixture(scope="module")
+def stack(postgres: Cluster) -> Iterator[Stack]:
+    """Server, operator and recorder as processes, a file's own; a failing test shows their logs."""
+    with running_stack(postgres) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def steady_stack(postgres: Cluster) -> Iterator[Stack]:
+    """The same, shared by all files that neither kill a process nor count what others made."""
+    with running_stack(postgres) as running:
+        yield running
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    running = getattr(item, "funcargs", {}).get("stack")
-    if report.failed and isinstance(running, Stack):
-        report.sections.append(("logs of the stack", running.logs()))
+    for running in getattr(item, "funcargs", {}).values():
+        if report.failed and isinstance(running, Stack):
+            report.sections.append(("logs of the stack", running.logs()))
     return report

@@ -8,13 +8,13 @@ import pytest
 from stack import Stack
 
 
-@pytest.fixture(scope="module")
-def public(stack: Stack) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=stack.url, timeout=30, trust_env=False) as client:
+@pytest.fixture(scope="session")
+def public(steady_stack: Stack) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=steady_stack.url, timeout=30, trust_env=False) as client:
         yield client
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def login(public: httpx2.Client) -> str:
     """An admin's token."""
     answer = public.post("/api/v0/operators/admin/login", json={"pass": "admin"})
@@ -22,8 +22,8 @@ def login(public: httpx2.Client) -> str:
     return answer.json()["token"]
 
 
-@pytest.fixture(scope="module")
-def http(stack: Stack, login: str) -> Iterator[httpx2.Client]:
+@pytest.fixture(scope="session")
+def http(steady_stack: Stack, login: str) -> Iterator[httpx2.Client]:
     headers = {"authorization": f"Bearer {login}"}
-    with httpx2.Client(base_url=stack.url, headers=headers, timeout=30, trust_env=False) as client:
+    with httpx2.Client(base_url=steady_stack.url, headers=headers, timeout=30, trust_env=False) as client:
         yield client

@@ -12,6 +12,12 @@ def counts(request: pytest.FixtureRequest) -> Counts:
     return LONG if request.config.getoption("--faults") else SMALL
 
 
-@pytest.fixture(scope="module")
-def client(stack: Stack) -> Raworc:
-    return stack.client()
+@pytest.fixture
+def client(steady_stack: Stack, admin: Raworc) -> Raworc:
+    """Of a stack whose processes live; asking for it as well makes a failing test show its logs."""
+    return admin
+
+
+@pytest.fixture(scope="session")
+def admin(steady_stack: Stack) -> Raworc:
+    return steady_stack.client()

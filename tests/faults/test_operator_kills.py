@@ -15,7 +15,7 @@ from raworc.client import Raworc
 from stack import Stack
 
 SEED = 20_261_122
-AGENTS = [f"worker-{number}" for number in range(6)]
+AGENTS = [f"worker-{number}" for number in range(4)]
 OPERATORS = ("operator", "operator-2")
 UNFENCED = str(Path(__file__).with_name("unfenced.py"))
 _RECOVERY_S = 5.0
@@ -27,7 +27,7 @@ def test_kills_at_random_points_lose_nothing_and_double_nothing(stack: Stack, tm
     stack.start("operator-2")
     client = stack.client()
     with created(client, AGENTS), closing(Ledger(tmp_path / "acknowledged")) as ledger:
-        load = Load(ledger)
+        load = Load(ledger, linger_s=0.1)
         with working(load, client, AGENTS):
             recoveries = kill_at_random(stack, load, kills=counts.operator_kills)
         settle(client, ledger, deadline_s=_SETTLE_S)

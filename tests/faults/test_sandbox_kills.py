@@ -40,11 +40,14 @@ def test_killed_between_two_turns(client: Raworc, agent: str) -> None:
     assert client.files.read(agent, "kept") == b"kept\n"
 
 
-def test_killed_again_and_again(client: Raworc, agent: str) -> None:
-    for number in range(3):
-        turn = client.responses.create(agent, f"```bash\nsleep 8638{number}\n```")
+def test_killed_again_and_again_each_next_tool_has_a_new_one(client: Raworc, agent: str) -> None:
+    commands = [command for number in range(4) for command in (f"sleep 8638{number}", "cat kept")]
+    turn = client.responses.create(agent, "\n".join(f"```bash\n{command}\n```" for command in commands))
+    for number in range(4):
         host.kill_sandbox_of(host.wait_running(f"sleep 8638{number}"))
-        for _ in client.responses.events(agent, turn.id):
-            pass
-        assert client.responses.get(agent, turn.id).status == "completed"
-    assert client.responses.ask(agent, "```bash\ncat kept\n```").text == "kept"
+    for _ in client.responses.events(agent, turn.id):
+        pass
+    ended = client.responses.get(agent, turn.id)
+    results = [segment["output"] for segment in ended.segments if segment["type"] == "tool_result"]
+    assert results[1::2] == ["kept"] * 4
+    assert all("the sandbox stopped" in output for output in results[0::2])

@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from raworc.domain.context import Prompt, history, system_text, tool_result
+from raworc.domain.context import Message, Prompt, past_messages, system_text, tool_result, turn_messages
 from raworc.domain.output import SEGMENT_CHARACTERS, shown
 from raworc.domain.text import storable, storable_text
 from raworc.domain.turns import (
@@ -105,6 +105,7 @@ class Turn:
         self._work = work
         self._steps = [step for step in work.present.steps if step.state != "started"]
         self._model_calls = work.model_calls
+        self._past: list[Message] = past_messages(work.past)
 
     async def _run(self, first: Move) -> None:
         if not isinstance(first, Failure):
@@ -166,6 +167,7 @@ class Turn:
             output = await self._stop.race(run(move.use, self._place.around))
         except SandboxDied as error:
             log.warning("sandbox died under a tool", session_id=str(self._hold.session_id), reason=str(error))
+            await self._place.close()  # the news of its death may come later than the next tool
             output = refused(_SANDBOX_DIED)
         except SandboxError as error:
             log.warning("sandbox failed a tool", session_id=str(self._hold.session_id), reason=str(error))
@@ -246,7 +248,7 @@ class Turn:
         prompt = Prompt(
             system=[{"type": "text", "text": system_text(agent.name, agent.instructions)}],
             tools=definitions(),
-            messages=history(work.past, present),
+            messages=[*self._past, *turn_messages(present)],
         )
         return Ask(
             model=chosen(agent.model, self._desk.default_model, has_anthropic=self._desk.has_anthropic),
