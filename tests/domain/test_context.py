@@ -9,15 +9,22 @@ from raworc.domain.context import (
     EMPTY_INPUT,
     NO_ANSWER,
     NOT_RUN,
+    Message,
     PastTurn,
     Prompt,
     cached,
-    history,
     input_blocks,
+    past_messages,
     system_text,
     tool_result,
+    turn_messages,
 )
 from raworc.domain.turns import Step
+
+
+def history(past: list[PastTurn], present: PastTurn) -> list[Message]:
+    return past_messages(past) + turn_messages(present)
+
 
 words = st.text(max_size=12)
 use_ids = st.sampled_from(["t1", "t2", "t3", "t4"])

@@ -51,12 +51,24 @@ def system_text(name: str, instructions: str | None) -> str:
     return f"{situation}\n\n{instructions}" if instructions and instructions.strip() else situation
 
 
-def history(past: Sequence[PastTurn], present: PastTurn) -> list[Message]:
-    """The messages of finished turns, each closed by an answer, then those of the present one as far as it is."""
-    messages: list[Message] = []
-    for turn in past:
-        messages += _closed(_messages(turn), turn.answer)
-    return messages + _messages(present)
+def past_messages(past: Sequence[PastTurn]) -> list[Message]:
+    """The messages of finished turns, each closed by an answer."""
+    return [message for turn in past for message in _closed(turn_messages(turn), turn.answer)]
+
+
+def turn_messages(turn: PastTurn) -> list[Message]:
+    """The messages of one turn as far as it is: its input, the model's blocks, the results of its calls."""
+    messages: list[Message] = [{"role": "user", "content": input_blocks(turn.input)}]
+    for index, step in enumerate(turn.steps):
+        blocks = [block for block in step.blocks if not _is_blank(block)]
+        if not blocks:
+            continue
+        _add(messages, "assistant", blocks)
+        uses = tool_uses(blocks)
+        if uses:
+            results = _results(turn.steps[index + 1 :])
+            _add(messages, "user", [results.get(use.id) or tool_result(use.id, NOT_RUN, is_error=True) for use in uses])
+    return messages
 
 
 def cached(prompt: Prompt) -> Prompt:
@@ -79,20 +91,6 @@ def tool_result(tool_use_id: str, output: str, *, is_error: bool) -> Block:
     """The block that tells the model what a tool answered."""
     block: Block = {"type": "tool_result", "tool_use_id": tool_use_id, "content": output}
     return {**block, "is_error": True} if is_error else block
-
-
-def _messages(turn: PastTurn) -> list[Message]:
-    messages: list[Message] = [{"role": "user", "content": input_blocks(turn.input)}]
-    for index, step in enumerate(turn.steps):
-        blocks = [block for block in step.blocks if not _is_blank(block)]
-        if not blocks:
-            continue
-        _add(messages, "assistant", blocks)
-        uses = tool_uses(blocks)
-        if uses:
-            results = _results(turn.steps[index + 1 :])
-            _add(messages, "user", [results.get(use.id) or tool_result(use.id, NOT_RUN, is_error=True) for use in uses])
-    return messages
 
 
 def _results(after: Sequence[Step]) -> dict[str | None, Block]:
