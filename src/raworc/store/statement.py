@@ -22,7 +22,7 @@ class Statement:
 
     def __init__(self, clause: TextClause) -> None:
         compiled = clause.compile(dialect=dialects.dialect())
-        self._sql = compiled.string.encode()
+        self._sql = b" ".join(compiled.string.encode().split())  # the driver remembers texts of up to 4,096 bytes
         self._documents = tuple(name for name, bind in compiled.binds.items() if isinstance(bind.type, JSONB))
 
     async def all(self, conn: AsyncConnection, parameters: Mapping[str, Any]) -> list[Row]:
