@@ -126,16 +126,16 @@ def crowd_figures(installation: Installation, size: int) -> list[Figure]:
     flat = [each for turn in turns for each in turn]
     return [
         figure(f"{size} agents at once: all idle", [created, created]),
-        figure(f"{size} agents at once: 3 turns with a tool each, all complete", [answered, answered]),
+        figure(f"{size} agents at once: 5 turns with a tool each, all complete", [answered, answered]),
         figure(f"{size} agents at once: one turn", flat),
         figure(f"{size} agents at once: GET agent", reads, must=250, judged="p99"),
     ]
 
 
 def timed_turns(api: Api, name: str) -> list[float]:
-    """Three turns of one agent of the crowd; each must answer with its own name."""
+    """Five turns of one agent of the crowd; each must answer with its own name."""
     times: list[float] = []
-    for _ in range(3):
+    for _ in range(5):
         started = time.perf_counter()
         turn = api.ask(name, f"```bash\necho {name}\n```")
         times.append((time.perf_counter() - started) * 1000)
@@ -145,10 +145,10 @@ def timed_turns(api: Api, name: str) -> list[float]:
 
 
 def watch(installation: Installation, done: threading.Event) -> list[float]:
-    """Read an agent 20 times a second until told to stop."""
+    """Read an agent every 20 ms until told to stop."""
     api = installation.api()
     times: list[float] = []
-    while not done.wait(0.05) or len(times) < 10:
+    while not done.wait(0.02) or len(times) < 10:
         started = time.perf_counter()
         api.call("GET", "/agents/warm")
         times.append((time.perf_counter() - started) * 1000)

@@ -10,7 +10,7 @@ import random
 import select
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 import psycopg
@@ -63,12 +63,16 @@ def translate(error: BaseException) -> Exception | None:
 
 
 class Database:
-    """A bounded pool of connections to one Postgres. Usable from one event loop."""
+    """Bounded connections to one Postgres, half for writing and half for reading. Usable from one event loop.
+
+    Reads have their own, so that a queue of writers does not hold them up, and none has to change its mode.
+    """
 
     def __init__(self, url: str, *, pool_size: int) -> None:
         self.url = url
-        self._engine = _engine(url, pool_size)
-        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        readers = max(pool_size // 2, 1)
+        self._writers = _engine(url, max(pool_size - readers, 1), "READ COMMITTED")
+        self._readers = _engine(url, readers, "AUTOCOMMIT")
 
     def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """One transaction, committed at exit, undone by any exception.
@@ -79,11 +83,11 @@ class Database:
             Duplicate: a unique key is taken.
             Conflicted: see :meth:`run`.
         """
-        return _translated(self._engine.begin())
+        return _translated(self._writers.begin())
 
     def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection whose statements each see what is committed at that moment. Raises as ``transaction``."""
-        return _translated(self._reader.connect())
+        return _translated(self._readers.connect())
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """``work`` in one transaction, all of it again when Postgres asks for it (serialization, deadlock).
@@ -102,14 +106,15 @@ class Database:
 
     async def close(self) -> None:
         """Give every connection back to Postgres."""
-        await self._engine.dispose()
+        await self._writers.dispose()
+        await self._readers.dispose()
 
 
 def _away() -> DatabaseUnavailable:
     return DatabaseUnavailable("The database does not answer; try again shortly", headers={"Retry-After": "1"})
 
 
-def _engine(url: str, pool_size: int) -> AsyncEngine:
+def _engine(url: str, pool_size: int, isolation: Literal["AUTOCOMMIT", "READ COMMITTED"]) -> AsyncEngine:
     adapters = AdaptersMap(psycopg.adapters)  # the engine's own JSON settings stop at a custom connect
     set_json_dumps(msgspec.json.encode, adapters)
     set_json_loads(msgspec.json.decode, adapters)
@@ -126,6 +131,7 @@ def _engine(url: str, pool_size: int) -> AsyncEngine:
     engine = create_async_engine(
         "postgresql+psycopg://",
         async_creator=connect,
+        isolation_level=isolation,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=POOL_WAIT_S,
