@@ -18,7 +18,7 @@ from raworc.domain.turns import Block
 from raworc.errors import Unavailable
 from raworc.wire.anthropic import Delta, MessageAssembler, error_of, parse_message
 from raworc.wire.client import Client, ConnectFailed, Response, UpstreamError, UpstreamTimeout
-from raworc.wire.sse import SSEDecoder
+from raworc.wire.sse import EventTooLong, SSEDecoder
 
 DEFAULT_CLAUDE: Final = "claude-sonnet-5-5"
 SCRIPTED: Final = "scripted"
@@ -87,11 +87,10 @@ class Model:
                 return await _read(response, hear)
             finally:
                 await response.close()
-        except UpstreamTimeout as error:
-            raise ProviderError("timeout_error", str(error)) from None
+        except EventTooLong as error:
+            raise ProviderError("api_error", str(error)) from None
         except UpstreamError as error:
-            sent = not isinstance(error, ConnectFailed)
-            raise CallBroken("gateway_unreachable", str(error), sent=sent) from None
+            raise _broken(error) from None
 
 
 class Deltas:
@@ -177,6 +176,14 @@ async def _read(response: Response, hear: Hear) -> Reply:
         raise CallBroken("upstream_disconnected", "The model's answer broke off", sent=True)
     message = assembler.message
     return Reply(message["content"], message.get("stop_reason"))
+
+
+def _broken(error: UpstreamError) -> ProviderError | CallBroken:
+    """A gateway that is not there may come back; one that took a call and stays silent was given its time."""
+    connecting = isinstance(error, UpstreamTimeout) and error.phase == "connect"
+    if isinstance(error, UpstreamTimeout) and not connecting:
+        return ProviderError("timeout_error", str(error))
+    return CallBroken("gateway_unreachable", str(error), sent=not (connecting or isinstance(error, ConnectFailed)))
 
 
 def _refusal(status: int, body: bytes) -> ProviderError:
