@@ -1,6 +1,7 @@
 """Single processes on a database that is configured: ``raworc server``, ``operator`` and ``recorder``."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -57,6 +58,21 @@ def test_it_works_and_ends_on_sigterm(settings, kind):
     assert process.wait(_LIMIT_S) == 0
     with psycopg.connect(settings.database_url) as conn:
         assert conn.execute("SELECT kind FROM workers").fetchall() == []
+
+
+def test_it_may_open_as_many_files_as_the_host_lets_it(settings):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1000, before[1]))
+    try:
+        process = _start(settings, "recorder")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    _said_until(process, '"event": "serving"')
+    limits = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
+    process.terminate()
+    assert process.wait(_LIMIT_S) == 0
+    soft, hard = next(line.split()[3:5] for line in limits if line.startswith("Max open files"))
+    assert soft == hard != "1000"
 
 
 def test_a_server_serves_its_port(settings):

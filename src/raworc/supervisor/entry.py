@@ -7,6 +7,7 @@ told to stop, and drains. A second signal ends it at once.
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -86,8 +87,15 @@ def run_child(prepare: Prepare) -> None:
 
 
 def _run(work: Work, launch: Launch | None) -> None:
+    _allow_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_until_stopped(work, launch))
+
+
+def _allow_open_files() -> None:
+    """As many as the host lets us: an awake sandbox takes four, and the usual soft limit of 1,024 is for select()."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _until_stopped(work: Work, launch: Launch | None) -> None:
