@@ -138,8 +138,9 @@ def _page(conditions: tuple[str, ...]) -> tuple[Statement, Statement]:
     where = " AND ".join(conditions)
     home = _HOME if any("s." in condition for condition in conditions) else "FROM agents a"
     count = f"SELECT count(*) {home} WHERE {where}"
-    order = "ORDER BY a.created_at DESC, a.id DESC LIMIT :limit OFFSET :offset"
-    listing = f"SELECT {_COLUMNS}, ({count}) AS total {_HOME} WHERE {where} {order}"
+    order = "ORDER BY a.created_at DESC, a.id DESC"
+    chosen = f"SELECT a.id {home} WHERE {where} {order} LIMIT :limit OFFSET :offset"
+    listing = f"SELECT {_COLUMNS}, ({count}) AS total {_HOME} JOIN ({chosen}) AS chosen ON chosen.id = a.id {order}"
     return _statement(listing), _statement(count)
 
 

@@ -155,7 +155,7 @@ WITH wanting AS (
     SELECT session_id AS id FROM turns WHERE status = 'pending'
     UNION SELECT session_id FROM turns WHERE status = 'processing'
     UNION SELECT id FROM sessions WHERE desired IS NOT NULL
-    UNION SELECT id FROM sessions s WHERE s.state IN ('init', 'busy') OR {_DUE}
+    UNION SELECT id FROM sessions s WHERE {_AWAKE} AND (s.state <> 'idle' OR {_DUE})
 ),
 picked AS (
     SELECT s.id FROM sessions s JOIN wanting USING (id)

@@ -151,6 +151,7 @@ sessions = Table(
     CheckConstraint("state in ('init','idle','busy','paused','slept','error','terminated')", name="state"),
     Index("ix_sessions_held_by", "held_by"),
     Index("ix_sessions_work", "id", postgresql_where=text("desired IS NOT NULL OR sleep_at IS NOT NULL")),
+    Index("ix_sessions_awake", "id", postgresql_where=text("state IN ('init', 'idle', 'busy')")),  # most sleep
 )
 
 agents = Table(
@@ -222,6 +223,7 @@ turns = Table(
     _json("output"),  # what an outside writer put: {"text": ..., other keys}; items become segments
     Column("error", JSONB),  # {"code", "message"} of a failed turn
     Column("attempts", Integer, nullable=False, server_default=text("0")),  # since the last new segment
+    Column("attempt_epoch", BigInteger),  # the hold that was counted last: asking again under it counts once
     Column("model_calls", Integer, nullable=False, server_default=text("0")),
     _count("segment_count"),
     Column("cancel_reason", Text),  # set: cancel requested
@@ -273,6 +275,7 @@ session_events = Table(  # state and response changes, in one numbering with seg
     Column("turn_id", UUID),
     Column("body", JSONB, nullable=False),  # {"state"} or {"status", "updated_at"}
     _moment("created_at", default=True),
+    Index("ix_session_events_turn_id", "turn_id", "event_seq", postgresql_where=text("turn_id IS NOT NULL")),
 )
 
 # ── processes ────────────────────────────────────────────────────────────────────────────────────────

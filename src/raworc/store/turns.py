@@ -26,7 +26,7 @@ class OpenTurn:
 
 @dataclass(frozen=True)
 class TurnRow:
-    """A turn with its segments as they are shown; fields in the order of ``_SHOWN``."""
+    """A turn with its segments as they are shown; fields in the order of ``_COLUMNS``."""
 
     id: uuid.UUID
     kind: str
@@ -81,12 +81,12 @@ async def set_content(conn: AsyncConnection, turn_id: uuid.UUID, *, given: Json 
     await _SET_CONTENT.run(conn, {"turn_id": turn_id, "given": given, "output": output})
 
 
-_SHOWN: Final = """
+_COLUMNS: Final = """
 SELECT t.id, t.kind, t.status, t.input, t.output,
        coalesce((SELECT jsonb_agg(s.body ORDER BY s.seq) FROM segments s WHERE s.turn_id = t.id), '[]') AS segments,
        t.created_at, t.updated_at
-FROM turns t WHERE t.session_id = :session_id
 """
+_SHOWN: Final = _COLUMNS + "FROM turns t WHERE t.session_id = :session_id "
 
 _SESSION: Final = bindparam("session_id", type_=UUID)
 _TURN: Final = bindparam("turn_id", type_=UUID)
@@ -119,10 +119,12 @@ _SEVERAL: Final = Statement(
     text(_SHOWN + "AND t.id = ANY(:turn_ids)").bindparams(_SESSION, bindparam("turn_ids", type_=ARRAY(UUID)))
 )
 
-_PAGE: Final = Statement(
-    text(_SHOWN + "ORDER BY t.created_at, t.number LIMIT :limit OFFSET :offset").bindparams(
-        _SESSION, bindparam("limit", type_=BigInteger), bindparam("offset", type_=BigInteger)
-    )
+_PAGE: Final = Statement(  # the turns are chosen first: those that are passed over need no segments
+    text(
+        f"""{_COLUMNS} FROM (
+    SELECT * FROM turns WHERE session_id = :session_id ORDER BY created_at, number LIMIT :limit OFFSET :offset
+) AS t ORDER BY t.created_at, t.number"""  # noqa: S608  put together from constants
+    ).bindparams(_SESSION, bindparam("limit", type_=BigInteger), bindparam("offset", type_=BigInteger))
 )
 
 _STATUS: Final = Statement(

@@ -190,6 +190,8 @@ CREATE TABLE sessions (
     CONSTRAINT fk_sessions_space FOREIGN KEY(space) REFERENCES spaces (name)
 );
 
+CREATE INDEX ix_sessions_awake ON sessions (id) WHERE state IN ('init', 'idle', 'busy');
+
 CREATE INDEX ix_sessions_held_by ON sessions (held_by);
 
 CREATE INDEX ix_sessions_work ON sessions (id) WHERE desired IS NOT NULL OR sleep_at IS NOT NULL;
@@ -271,6 +273,7 @@ CREATE TABLE turns (
     output JSONB DEFAULT '{}'::jsonb NOT NULL,
     error JSONB,
     attempts INTEGER DEFAULT 0 NOT NULL,
+    attempt_epoch BIGINT,
     model_calls INTEGER DEFAULT 0 NOT NULL,
     segment_count BIGINT DEFAULT 0 NOT NULL,
     cancel_reason TEXT,
@@ -300,6 +303,8 @@ CREATE TABLE session_events (
     CONSTRAINT pk_session_events PRIMARY KEY (session_id, event_seq),
     CONSTRAINT fk_session_events_session_id FOREIGN KEY(session_id) REFERENCES sessions (id) ON DELETE CASCADE
 );
+
+CREATE INDEX ix_session_events_turn_id ON session_events (turn_id, event_seq) WHERE turn_id IS NOT NULL;
 
 CREATE TABLE agent_secrets (
     agent_id UUID NOT NULL,

@@ -1,0 +1,138 @@
+"""The statements that run again and again read few rows, by an index, however many agents sleep."""
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from raworc.store import agents, events, holds, turns
+from raworc.store.database import Database
+from raworc.store.statement import Statement
+from rows import add_session
+
+pytestmark = pytest.mark.anyio
+
+WORKER = uuid.UUID(int=1)
+MANY = 3_000
+"""Enough that reading all of them is not what the planner prefers."""
+
+_SLEEPING = """
+INSERT INTO sessions (id, space, kind, state, node, idle_timeout_s, busy_timeout_s)
+SELECT gen_random_uuid(), 'default', 'home', 'slept', 'here', 300, 3600 FROM generate_series(1, :many)
+"""
+_AGENTS = """
+INSERT INTO agents (id, kind, name, space, session_id, owner_id, created_by)
+SELECT gen_random_uuid(), 'named', 'agent' || s.number, 'default', s.id, a.id, 'admin'
+FROM sessions s, accounts a WHERE a.name = 'admin'
+"""
+_TURNS = """
+INSERT INTO turns (id, session_id, kind, status)
+SELECT gen_random_uuid(), :session_id, 'input', 'completed' FROM generate_series(1, :many)
+"""
+_SEGMENTS = """
+INSERT INTO segments (turn_id, seq, session_id, event_seq, type, body)
+SELECT id, 1, session_id, 2 * number, 'note', '{"type": "note"}' FROM turns
+"""
+_EVENTS = """
+INSERT INTO session_events (session_id, event_seq, kind, turn_id, body)
+SELECT session_id, 2 * number + 1, 'response', id, '{"status": "completed"}' FROM turns
+"""
+
+
+class Watched:
+    """Rows that were read on the way to an answer, as Postgres counts them."""
+
+    def __init__(self, conn: AsyncConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.conn = conn
+        self._explained: list[dict] = []
+        self._patch = monkeypatch
+
+    async def rows_read(self, ask: Callable[[AsyncConnection], Awaitable[object]]) -> int:
+        """How many rows the scans below ``ask``'s statements went through."""
+        plans: list[dict] = []
+        plain = Statement._execute
+
+        async def explained(statement: Statement, conn: AsyncConnection, parameters: dict):
+            explaining = Statement(text("SELECT 1"))
+            explaining._sql = b"EXPLAIN (ANALYZE, FORMAT JSON) " + statement._sql
+            explaining._documents = statement._documents
+            async with conn.begin_nested() as point:
+                cursor = await plain(explaining, conn, parameters)
+                plans.append((await cursor.fetchone())[0][0]["Plan"])
+                await point.rollback()
+            return await plain(statement, conn, parameters)
+
+        with self._patch.context() as patch:
+            patch.setattr(Statement, "_execute", explained)
+            await ask(self.conn)
+        assert plans
+        return sum(_read(plan) for plan in plans)
+
+
+def _read(plan: dict) -> int:
+    inner = sum(_read(child) for child in plan.get("Plans", ()))
+    if not plan["Node Type"].endswith("Scan") or plan["Node Type"] in {"CTE Scan", "Subquery Scan", "Function Scan"}:
+        return inner
+    dropped = plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
+    return inner + round((plan["Actual Rows"] + dropped) * plan["Actual Loops"])
+
+
+@pytest.fixture
+async def crowd(db: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
+    """Very many agents that sleep, and one that had very many turns."""
+    async with db.transaction() as conn:
+        await conn.execute(text(_SLEEPING), {"many": MANY})
+        await conn.execute(text(_AGENTS))
+        await conn.execute(text(_TURNS), {"session_id": await _eldest(conn), "many": MANY})
+        await conn.execute(text(_SEGMENTS))
+        await conn.execute(text(_EVENTS))
+        await conn.execute(text("ANALYZE"))
+    async with db.transaction() as conn:
+        yield Watched(conn, monkeypatch)
+
+
+async def _eldest(conn: AsyncConnection) -> uuid.UUID:
+    return await conn.scalar(text("SELECT id FROM sessions ORDER BY number LIMIT 1"))
+
+
+async def test_the_poll_for_work_does_not_look_at_who_sleeps(crowd: Watched):
+    waiting = await add_session(crowd.conn, state="init")
+    found: list[holds.Claimed] = []
+
+    async def poll(conn: AsyncConnection) -> None:
+        found.extend(await holds.claim(conn, holds.Claim(WORKER, "here"), limit=64))
+
+    assert await crowd.rows_read(poll) < 50
+    assert [claimed.session_id for claimed in found] == [waiting]
+
+
+async def test_the_poll_of_held_sessions_does_not_look_at_others(crowd: Watched):
+    assert await crowd.rows_read(lambda conn: holds.standing(conn, WORKER)) < 50
+    assert await crowd.rows_read(lambda conn: holds.holders(conn, WORKER, 15.0)) < 50
+
+
+async def test_agents_that_are_awake_are_listed_without_those_that_sleep(crowd: Watched):
+    owner = await crowd.conn.scalar(text("SELECT id FROM accounts WHERE name = 'admin'"))
+    init, idle, busy = (agents.Wanted(owner, None, state=state) for state in ("init", "idle", "busy"))
+    assert await crowd.rows_read(lambda conn: agents.page(conn, init, limit=30, offset=0)) < 50
+    assert await crowd.rows_read(lambda conn: agents.page(conn, idle, limit=30, offset=0)) < 50
+    assert await crowd.rows_read(lambda conn: agents.page(conn, busy, limit=30, offset=0)) < 50
+
+
+async def test_an_agent_is_found_by_its_name(crowd: Watched):
+    assert await crowd.rows_read(lambda conn: agents.find(conn, "AGENT777")) < 50
+
+
+async def test_a_turns_events_are_read_without_those_of_the_session(crowd: Watched):
+    session_id = await _eldest(crowd.conn)
+    turn_id = await crowd.conn.scalar(text("SELECT id FROM turns ORDER BY number DESC LIMIT 1"))
+    assert await crowd.rows_read(lambda conn: events.of_turn(conn, session_id, turn_id, after=0, limit=32)) < 50
+    assert await crowd.rows_read(lambda conn: events.of_session(conn, session_id, after=900, limit=32)) < 150
+
+
+async def test_turns_that_a_page_passes_over_cost_no_segments(crowd: Watched):
+    session_id = await _eldest(crowd.conn)
+    read = await crowd.rows_read(lambda conn: turns.page(conn, session_id, limit=10, offset=MANY - 10))
+    assert read <= MANY + 50
