@@ -66,9 +66,9 @@ async def record(db: Database, turn_id: uuid.UUID | None, *ids: uuid.UUID, after
 
 async def step(db: Database, turn_id: uuid.UUID, number: int, request_id: uuid.UUID, *, done: bool) -> None:
     async with db.transaction() as conn:
-        await steps.start(conn, turn_id, 1, Started(number, "model", request_id))
+        await steps.step(conn, turn_id, 1, then=Started(number, "model", request_id))
         if done:
-            await steps.finish(conn, turn_id, Finished(number, "done", []))
+            await steps.step(conn, turn_id, 1, done=Finished(number, "done", []))
 
 
 async def test_newest_first_in_pages(db: Database, requests: Requests, ann: Caller, turn_id: uuid.UUID) -> None:

@@ -52,7 +52,10 @@ class Taken:
 async def take(
     conn: AsyncConnection, session_id: uuid.UUID, turn_id: uuid.UUID, *, epoch: int, request_id: uuid.UUID | None
 ) -> Taken:
-    """Count one more worker that takes the turn, begin its first model call where ``request_id`` names one."""
+    """Count one more worker that takes the turn, once an ``epoch``: one that asks again is no other worker.
+
+    Begins the turn's first model call where ``request_id`` names one.
+    """
     parameters = {"session_id": session_id, "turn_id": turn_id, "epoch": epoch, "request_id": request_id}
     rows = [_TakenRow(*row) for row in await _TAKE.all(conn, parameters)]
     turns: dict[uuid.UUID, tuple[_TakenRow, list[Step]]] = {}
@@ -111,7 +114,8 @@ WITH begun AS (
     RETURNING number
 ),
 counted AS (
-    UPDATE turns SET attempts = attempts + 1, model_calls = model_calls + (SELECT count(*) FROM begun)
+    UPDATE turns SET attempts = attempts + (attempt_epoch IS DISTINCT FROM :epoch)::int, attempt_epoch = :epoch,
+        model_calls = model_calls + (SELECT count(*) FROM begun)
     WHERE id = :turn_id
     RETURNING id, attempts, model_calls
 )
