@@ -171,3 +171,18 @@ async def test_a_wish_that_comes_while_a_session_is_let_go_does_not_wait_for_the
         await until(lambda: operator._held[session_id].is_kicked)
         seen.set()
         await place.until_state(session_id, "idle")
+
+
+async def test_a_turn_that_was_settled_stops_even_when_the_notice_is_lost(place: World):
+    worker, stop = Worker(WorkerId(new_id()), "operator", NODE), asyncio.Event()
+    async with Listener(place.db.url, ["another_channel"]) as deaf:
+        operator = Operator(place.parts(place.holds(worker.id)), worker, deaf, drain_timeout_s=5)
+        running = asyncio.create_task(operator.run(stop))
+        session_id = await place.create()
+        await place.post(bash("touch begun; sleep 1000 & wait; touch survived"))
+        await place.until_file(session_id, "begun")
+        assert await place.sessions.cancel(place.admin, "demo")
+        await until(lambda: not operator._held[session_id].works)
+        stop.set()
+        await running
+        assert place.file(session_id, "survived") is None

@@ -107,7 +107,7 @@ class Operator:
         standing = await holds.standing()
         for session_id, session in list(self._held.items()):
             found = standing.get(session_id)
-            if found is None or found.wants or found.epoch != session.hold.epoch:
+            if found is None or found.epoch != session.hold.epoch or found.wants or (session.works and not found.runs):
                 session.kick()
         await holds.find_dead()
         while claimed := await holds.claim(held=self._left_alone(), limit=_CLAIM_AT_ONCE):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
@@ -26,10 +26,12 @@ from raworc.operator.patience import patiently
 from raworc.operator.places import Place, Premises
 from raworc.operator.stop import Stop, Stopped
 from raworc.operator.turn import Desk, Turn
-from raworc.sandbox.driver import SandboxError
+from raworc.sandbox.driver import SandboxError, SandboxUnavailable
 from raworc.services.holds import Hold, Holds
 from raworc.services.runs import Runs
 from raworc.services.steps import Outcome
+
+_LOOK_AGAIN_S: Final = 1.0
 
 log = structlog.get_logger()
 _T = TypeVar("_T")
@@ -58,6 +60,7 @@ class HeldSession:
         self._place = Place(parts.premises, hold)
         self._kicked = asyncio.Event()
         self._draining = False
+        self.works = False  # on a turn, whatever the table says
 
     def kick(self) -> None:
         """Look again: something may have changed."""
@@ -141,7 +144,7 @@ class HeldSession:
     async def _wake(self) -> None:
         agent = await patiently(lambda: self._parts.runs.brief(self.hold))
         if agent is None:
-            return  # being deleted: the next look says so
+            raise SandboxUnavailable("its agent is gone")
         await self._place.close()  # each wake has a fresh one
         stop = Stop()
         remarks = await self._watched(self._place.ready(agent, stop), stop, lambda what: what != Wake())
@@ -152,7 +155,11 @@ class HeldSession:
         stop = Stop()
         turn = Turn(self._parts.desk, self.hold, self._place, stop, lambda: self._draining)
         job = turn.take(what.turn_id) if isinstance(what, Start) else turn.resume(what.turn_id)
-        await self._watched(job, stop, lambda found: stops(found, what.turn_id))
+        self.works = True
+        try:
+            await self._watched(job, stop, lambda found: stops(found, what.turn_id))
+        finally:
+            self.works = False
 
     async def _watched(self, job: Coroutine[Any, Any, _T], stop: Stop, ends: Callable[[Duty], bool]) -> _T | None:
         """What ``job`` returns, while every kick is looked into; None when it had to stop or its turn was settled."""
@@ -182,7 +189,7 @@ class HeldSession:
             elif ends(found):
                 stop.set()
         except Unavailable:
-            log.debug("database away while looking", session_id=str(self.hold.session_id))  # the next poll kicks again
+            asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self.kick)
 
     async def _give_up(self, error: SandboxError) -> bool:
         await self._place.close()

@@ -46,11 +46,12 @@ class Holder:
 
 @dataclass(frozen=True)
 class Standing:
-    """A session that the table says is held by the asking worker; ``wants`` attention, perhaps."""
+    """A session that the table says is held by the asking worker: whether it wants attention, and runs a turn."""
 
     session_id: uuid.UUID
     epoch: int
     wants: bool
+    runs: bool
 
 
 async def claim(
@@ -201,7 +202,8 @@ SELECT s.id, s.hold_epoch,
        s.desired IS NOT NULL OR coalesce({_DUE}, false)
        OR (s.state = 'idle' AND EXISTS (SELECT FROM turns WHERE session_id = s.id AND status = 'pending'))
        OR (s.state = 'busy' AND NOT EXISTS (
-           SELECT FROM turns WHERE session_id = s.id AND status = 'processing' AND cancel_reason IS NULL))
+           SELECT FROM turns WHERE session_id = s.id AND status = 'processing' AND cancel_reason IS NULL)),
+       EXISTS (SELECT FROM turns WHERE session_id = s.id AND status = 'processing')
 FROM sessions s WHERE s.held_by = :worker_id
 """  # noqa: S608  put together from constants
     ).bindparams(bindparam("worker_id", type_=UUID))
