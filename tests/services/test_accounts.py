@@ -123,6 +123,16 @@ async def test_failures_at_once_are_all_counted(accounts, db):
         assert await conn.scalar(select(login_failures.c.failures)) == 8
 
 
+async def test_guesses_at_once_are_not_more_guesses(accounts):
+    """Sixty at once, the right one among the last: who guesses in parallel learns no more than who waits."""
+    guesses = ["wrong"] * 50 + ["admin"] * 10
+    answers = await asyncio.gather(
+        *(login(accounts, "admin", guess, address="192.0.2.1") for guess in guesses), return_exceptions=True
+    )
+    assert sum(isinstance(answer, Unauthorized) for answer in answers) == 10
+    assert sum(isinstance(answer, RateLimited) for answer in answers) == 50
+
+
 @pytest.mark.parametrize("change", [{"active": False}, {"version": 2}])
 async def test_a_token_ends_with_what_it_was_issued_for(accounts, db, change):
     token = (await login(accounts)).token

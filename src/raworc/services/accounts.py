@@ -92,8 +92,11 @@ class Accounts:
         if not right or account is None or not account.active:
             async with self._db.transaction() as conn:
                 await store.count_failure(conn, subjects)
+                failures, seconds = await store.failures(conn, subjects)
+            _check_failures(failures - 1, seconds)
             raise Unauthorized(_WRONG)
         async with self._db.transaction() as conn:
+            _check_failures(*await store.failures(conn, subjects))  # of guesses that were made at the same time
             await store.forget_failures(conn, subjects)
             await store.logged_in(conn, account.id)
         return self._answer(account, contract, ttl_s)
