@@ -63,6 +63,18 @@ async def test_it_is_safe_by_default(running, name, value):
     assert _value(running, f"SHOW {name}") == value
 
 
+async def test_what_stands_in_rows_is_not_logged(running):
+    with psycopg.connect(running.cluster.url(), autocommit=True) as conn:
+        conn.execute("CREATE TEMP TABLE things (name text UNIQUE CHECK (name <> 'canary-1'))")
+        conn.execute("INSERT INTO things VALUES (%s)", ["canary-2"])
+        for value in ("canary-1", "canary-2"):
+            with pytest.raises(psycopg.IntegrityError):
+                conn.execute("INSERT INTO things VALUES (%s)", [value])
+    logged = running.cluster.log_file.read_text()
+    assert "unique constraint" in logged
+    assert "canary" not in logged
+
+
 async def test_text_sorts_the_same_everywhere(running):
     query = "SELECT datlocprovider::text || ' ' || datlocale FROM pg_database WHERE datname = current_database()"
     assert _value(running, query) == "b C.UTF-8"

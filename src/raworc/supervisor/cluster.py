@@ -51,6 +51,7 @@ _CONFIG: Final = {
     "random_page_cost": "1.1",
     "log_min_messages": "warning",
     "log_checkpoints": "off",
+    "log_error_verbosity": "terse",  # an error's details hold the values of rows
     "log_line_prefix": "%m [%p] ",
     "log_timezone": "UTC",
     "timezone": "UTC",
