@@ -57,7 +57,7 @@ def test_too_deep_to_be_measured_or_copied_but_not_to_be_removed(tree: Path, tmp
     assert names(tmp_path) == ["tree"], "half a copy is left"
     remove(tmp_path, "tree")
     assert names(tmp_path) == []
-    assert len(names("/proc/self/fd")) == before
+    assert len(names("/proc/self/fd")) <= before  # what other tests left open may be closed meanwhile
 
 
 def test_removing_leaves_what_links_lead_to(tree: Path, tmp_path: Path):
