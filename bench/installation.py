@@ -52,6 +52,17 @@ class Api:
             raise Answered(f"turn {turn['id']} of '{agent}' is '{turn['status']}'")
         return turn
 
+    def stream(self, agent: str, text: str) -> Iterator[dict[str, Any]]:
+        """A turn in the background and the data of its events as they come, to its end."""
+        body = {"input": {"content": [{"type": "text", "content": text}]}}
+        turn = self.call("POST", f"/agents/{agent}/responses", body)
+        self._connection.request(
+            "GET", f"{_PREFIX}/agents/{agent}/responses/{turn['id']}/events", headers=self._headers
+        )
+        for line in self._connection.getresponse():
+            if line.startswith(b"data: "):
+                yield json.loads(line[6:])
+
     def follow(self, agent: str, state: str, *, after: int) -> int:
         """Wait until ``agent`` becomes ``state`` by an event above ``after``; that event's number."""
         path = f"{_PREFIX}/agents/{agent}/events"

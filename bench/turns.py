@@ -23,6 +23,9 @@ from pathlib import Path
 from installation import Api, Installation, installed
 
 BASH = "```bash\necho hello\n```"
+CROWD_TURNS = 5
+SLOWLY = '```fault\n{"chunk_delay_ms": 50}\n```\n'
+"""The model sends an event every 50 ms, as real ones do: a crowd that waits for nothing only measures its queue."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def turn_ms(api: Api, name: str, text: str) -> float:
 
 
 def crowd_figures(installation: Installation, size: int) -> list[Figure]:
-    """Many agents that work at the same time, and how the API feels meanwhile."""
+    """Many agents that work at the same time, each followed by its user, and how the API feels meanwhile."""
     names = [f"crowd-{number}" for number in range(size)]
     apis = [installation.api() for _ in names]
     done = threading.Event()
@@ -119,28 +122,40 @@ def crowd_figures(installation: Installation, size: int) -> list[Figure]:
         created = (time.perf_counter() - started) * 1000
         watching = pool.submit(watch, installation, done)
         started = time.perf_counter()
-        turns = list(pool.map(timed_turns, apis, names))
+        pauses = [number / size for number in range(size)]
+        try:
+            turns = [turn for of_agent in pool.map(streamed_turns, apis, names, pauses) for turn in of_agent]
+        finally:
+            done.set()
         answered = (time.perf_counter() - started) * 1000
-        done.set()
         reads = watching.result()
-    flat = [each for turn in turns for each in turn]
+    who = f"{size} agents at once"
     return [
-        figure(f"{size} agents at once: all idle", [created, created]),
-        figure(f"{size} agents at once: 5 turns with a tool each, all complete", [answered, answered]),
-        figure(f"{size} agents at once: one turn", flat),
-        figure(f"{size} agents at once: GET agent", reads, must=250, judged="p99"),
+        figure(f"{who}: all idle", [created, created]),
+        figure(f"{who}: {CROWD_TURNS} turns with a tool each, all complete", [answered, answered]),
+        figure(f"{who}: one turn", [turn_ms for turn_ms, _ in turns]),
+        figure(f"{who}: from a tool's output to its user", [lag_ms for _, lag_ms in turns], must=500, judged="p99"),
+        figure(f"{who}: GET agent", reads, must=250, judged="p99"),
     ]
 
 
-def timed_turns(api: Api, name: str) -> list[float]:
-    """Five turns of one agent of the crowd; each must answer with its own name."""
-    times: list[float] = []
-    for _ in range(5):
-        started = time.perf_counter()
-        turn = api.ask(name, f"```bash\necho {name}\n```")
-        times.append((time.perf_counter() - started) * 1000)
-        if turn["output_content"][0]["content"] != name:
-            sys.exit(f"'{name}' got another's answer: {turn['output_content']}")
+def streamed_turns(api: Api, name: str, pause_s: float) -> list[tuple[float, float]]:
+    """Each turn's time, and how old its tool's output was when it arrived; each must say what it was told to.
+
+    The first begins after ``pause_s``: people do not all press a key in the same millisecond.
+    """
+    time.sleep(pause_s)
+    times: list[tuple[float, float]] = []
+    for _ in range(CROWD_TURNS):
+        started, lag_ms, last = time.perf_counter(), 0.0, {}
+        for last in api.stream(name, f"{SLOWLY}```bash\necho {name} $(date +%s%N)\n```"):
+            segment = last.get("segment", {})
+            if segment.get("type") == "tool_result":
+                said, _, at_ns = segment["output"].partition(" ")
+                lag_ms = (time.time_ns() - int(at_ns)) / 1_000_000 if said == name else float("nan")
+        if last.get("status") != "completed" or not lag_ms > 0:
+            sys.exit(f"'{name}' did not answer as told: {last}")
+        times.append(((time.perf_counter() - started) * 1000, lag_ms))
     return times
 
 
