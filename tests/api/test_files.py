@@ -229,6 +229,8 @@ async def test_a_folder_a_socket_and_a_pipe_cannot_be_read(admin: Api, agent: st
 
     for name in ("code", "pipe", "socket"):
         error_of(await admin.get(url(agent, "read", name)), 400, "BAD_REQUEST")
+    told = error_of(await admin.get(url(agent, "read", "code")), 400, "BAD_REQUEST")
+    assert told["message"] == "'code' is no file but a folder: list it instead"
 
 
 async def test_a_file_at_the_limit_is_read_and_one_byte_more_is_413(admin: Api, agent: str, folder: Path):

@@ -72,7 +72,8 @@ class WorkspaceFiles:
         with self._opened(path, _READ) as (file, _):
             found = os.fstat(file)
             if not stat.S_ISREG(found.st_mode):
-                raise BadPath(f"'{shown(path)}' is a {_kind(found.st_mode)}, not a file")
+                what = "a folder: list it instead" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
+                raise BadPath(f"'{shown(path)}' is no file but {what}")
             if found.st_size > MAX_FILE_BYTES:
                 raise FileTooLarge(f"'{shown(path)}' has {found.st_size} bytes, more than {MAX_FILE_BYTES}")
             return _whole(file, path)
