@@ -2,12 +2,14 @@
 
 import hashlib
 import ipaddress
+import math
 import os
 import pwd
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from raworc.errors import BadRequest
 
@@ -15,39 +17,126 @@ DEFAULT_PASSWORD = "admin"  # noqa: S105  the documented first password, refused
 _LONGEST_SOCKET_DIR = 80  # bytes; a socket's whole path has 107
 
 
+_VARIABLE = "variable"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What an environment variable sets: its name, its meaning in one line, and what it may be."""
+
+    key: str
+    meaning: str
+    choices: tuple[str, ...] = ()
+    bounds: tuple[int, int] | None = None
+
+
+def variable(
+    key: str,
+    default: _T,
+    meaning: str,
+    *,
+    is_secret: bool = False,
+    choices: tuple[str, ...] = (),
+    most: int = 2**31 - 1,
+) -> _T:
+    """A field that the environment variable ``key`` sets. ``repr`` does not show secret ones."""
+    bounds = (0 if isinstance(default, float) or key == "RAWORC_PORT" else 1, most)
+    told = Variable(key, meaning, choices, bounds)
+    return field(default=default, repr=not is_secret, metadata={_VARIABLE: told})
+
+
 @dataclass(frozen=True)
 class Settings:
-    """The parts list's numbers and names. Units stand in the names."""
+    """The parts list's numbers and names. Units stand in the names.
 
-    home: Path
-    host: str = "127.0.0.1"
-    port: int = 9000
-    workers: int = 1
-    database_url: str | None = None
-    admin_password: str = field(default=DEFAULT_PASSWORD, repr=False)
-    jwt_secret: str | None = field(default=None, repr=False)
-    master_key: str | None = field(default=None, repr=False)
-    contract: str = "agents"
-    default_model: str | None = None
-    model_url: str | None = None
-    anthropic_api_key: str | None = field(default=None, repr=False)
-    anthropic_base_url: str | None = None  # None: the provider's own
-    passthrough: bool = True
-    record_sync: str = "background"
-    uid_base: int = 1_900_000_000
-    log_level: str = "info"
-    log_format: str = "auto"
-    pool_size: int = 8
+    A field's type says how its variable is read; a field without a variable is set by code alone.
+    """
+
+    home: Path = field(
+        metadata={
+            _VARIABLE: Variable("RAWORC_HOME", "Where everything is kept: /var/lib/raworc as root, else ~/.raworc.")
+        }
+    )
+    host: str = variable("RAWORC_HOST", "127.0.0.1", "Address to listen on.")
+    port: int = variable("RAWORC_PORT", 9000, "Port to listen on; 0 takes a free one.", most=65_535)
+    workers: int = variable("RAWORC_WORKERS", 1, "Server processes of `raworc up`.")
+    database_url: str | None = variable(
+        "RAWORC_DATABASE_URL", None, "Postgres 16 or newer; without it `raworc up` runs the embedded one."
+    )
+    admin_password: str = variable(
+        "RAWORC_ADMIN_PASSWORD", DEFAULT_PASSWORD, "Password of `admin`, read at a home's first start.", is_secret=True
+    )
+    jwt_secret: str | None = variable(
+        "RAWORC_JWT_SECRET", None, "Signs tokens; without it a key is made and kept in the home.", is_secret=True
+    )
+    master_key: str | None = variable(
+        "RAWORC_MASTER_KEY",
+        None,
+        "Opens stored secrets; without it a key is made and kept in the home.",
+        is_secret=True,
+    )
+    contract: str = variable(
+        "RAWORC_CONTRACT", "agents", "Which documented API answers where a request names none.", choices=("agents",)
+    )
+    default_model: str | None = variable(
+        "RAWORC_DEFAULT_MODEL", None, "Model of agents that name none; by default a Claude model, or `scripted`."
+    )
+    model_url: str | None = variable(
+        "RAWORC_MODEL_URL", None, "Where operators make model calls; by default the server on this machine."
+    )
+    anthropic_api_key: str | None = variable(
+        "ANTHROPIC_API_KEY",
+        None,
+        "The provider's key; without it every model name is served by `scripted`.",
+        is_secret=True,
+    )
+    anthropic_base_url: str | None = variable(
+        "ANTHROPIC_BASE_URL", None, "The provider's address; by default Anthropic's own."
+    )
+    passthrough: bool = variable(
+        "RAWORC_PASSTHROUGH", default=True, meaning="On loopback, pass foreign bearer tokens on to the provider."
+    )
+    record_sync: str = variable(
+        "RAWORC_RECORD_SYNC",
+        "background",
+        "Whether a model call waits until its record is on disk.",
+        choices=("background", "strict"),
+    )
+    uid_base: int = variable(
+        "RAWORC_UID_BASE", 1_900_000_000, "First host user id of sandboxes, when the operator runs as root."
+    )
+    log_level: str = variable(
+        "RAWORC_LOG_LEVEL",
+        "info",
+        "What is logged: this level and above.",
+        choices=("debug", "info", "warning", "error"),
+    )
+    log_format: str = variable(
+        "RAWORC_LOG_FORMAT",
+        "auto",
+        "How lines are logged; auto: for people at a terminal, else JSON.",
+        choices=("auto", "console", "json"),
+    )
+    pool_size: int = variable("RAWORC_POOL_SIZE", 8, "Database connections of one process.")
     body_limit_bytes: int = 1_048_576
     gateway_body_limit_bytes: int = 33_554_432
-    header_timeout_s: float = 10.0
-    body_idle_timeout_s: float = 60.0
-    blocking_timeout_s: float = 900.0
-    max_pending_turns: int = 64
-    max_queued_per_space: int = 1000
-    max_model_calls: int = 200
-    drain_timeout_s: float = 30.0
-    context_soft_limit_tokens: int = 100_000
+    header_timeout_s: float = variable("RAWORC_HEADER_TIMEOUT_S", 10.0, "How long a request's head may take to arrive.")
+    body_idle_timeout_s: float = variable(
+        "RAWORC_BODY_IDLE_TIMEOUT_S", 60.0, "How long a request's body may bring nothing."
+    )
+    blocking_timeout_s: float = variable(
+        "RAWORC_BLOCKING_TIMEOUT_S", 900.0, "How long a request with `background: false` waits before 504."
+    )
+    max_pending_turns: int = variable("RAWORC_MAX_PENDING_TURNS", 64, "Responses that may wait for one agent.")
+    max_queued_per_space: int = variable("RAWORC_MAX_QUEUED_PER_SPACE", 1000, "Responses that may wait in one space.")
+    max_model_calls: int = variable("RAWORC_MAX_MODEL_CALLS", 200, "Model calls that one response may make.")
+    drain_timeout_s: float = variable(
+        "RAWORC_DRAIN_TIMEOUT_S", 30.0, "How long a process that was asked to stop may finish its work."
+    )
+    context_soft_limit_tokens: int = variable(
+        "RAWORC_CONTEXT_SOFT_LIMIT_TOKENS", 100_000, "Size of a conversation that counts as full."
+    )
 
     @property
     def run_dir(self) -> Path:
@@ -106,58 +195,37 @@ class Settings:
             return self.host == "localhost"
 
 
-_TEXT = {
-    "RAWORC_HOST": "host",
-    "RAWORC_DATABASE_URL": "database_url",
-    "RAWORC_ADMIN_PASSWORD": "admin_password",
-    "RAWORC_JWT_SECRET": "jwt_secret",
-    "RAWORC_MASTER_KEY": "master_key",
-    "RAWORC_CONTRACT": "contract",
-    "RAWORC_DEFAULT_MODEL": "default_model",
-    "RAWORC_MODEL_URL": "model_url",
-    "RAWORC_RECORD_SYNC": "record_sync",
-    "RAWORC_LOG_LEVEL": "log_level",
-    "RAWORC_LOG_FORMAT": "log_format",
-    "ANTHROPIC_API_KEY": "anthropic_api_key",
-    "ANTHROPIC_BASE_URL": "anthropic_base_url",
-}
-_WHOLE = {
-    "RAWORC_PORT": "port",
-    "RAWORC_WORKERS": "workers",
-    "RAWORC_UID_BASE": "uid_base",
-    "RAWORC_POOL_SIZE": "pool_size",
-    "RAWORC_MAX_MODEL_CALLS": "max_model_calls",
-    "RAWORC_CONTEXT_SOFT_LIMIT_TOKENS": "context_soft_limit_tokens",
-    "RAWORC_MAX_PENDING_TURNS": "max_pending_turns",
-    "RAWORC_MAX_QUEUED_PER_SPACE": "max_queued_per_space",
-}
-_SECONDS = {
-    "RAWORC_HEADER_TIMEOUT_S": "header_timeout_s",
-    "RAWORC_BODY_IDLE_TIMEOUT_S": "body_idle_timeout_s",
-    "RAWORC_BLOCKING_TIMEOUT_S": "blocking_timeout_s",
-    "RAWORC_DRAIN_TIMEOUT_S": "drain_timeout_s",
-}
-_SWITCHES = {"RAWORC_PASSTHROUGH": "passthrough"}
-
-
 @dataclass(frozen=True)
 class ClientSettings:
     """What the command line knows before it talks to a server. None: as the credentials file says."""
 
-    credentials: Path
-    url: str | None = None
-    token: str | None = field(default=None, repr=False)
+    credentials: Path = field(
+        metadata={
+            _VARIABLE: Variable("RAWORC_CREDENTIALS", "Keeps the login: ~/.config/raworc/credentials.json by default.")
+        }
+    )
+    url: str | None = variable("RAWORC_URL", None, "The server; by default that of the last login.")
+    token: str | None = variable("RAWORC_TOKEN", None, "A token to use instead of the last login's.", is_secret=True)
+
+    @property
+    def history(self) -> Path:
+        """What was typed at the shell."""
+        return self.credentials.with_name("history")
+
+
+def variables(kind: type[Settings | ClientSettings]) -> Iterator[tuple[Field[Any], Variable]]:
+    """The fields of a kind of settings that variables set, in their order."""
+    for item in fields(kind):
+        if _VARIABLE in item.metadata:
+            yield item, item.metadata[_VARIABLE]
 
 
 def read_client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
-    """``RAWORC_URL``, ``RAWORC_TOKEN`` and ``RAWORC_CREDENTIALS`` (a file, by default below ``~/.config``)."""
+    """The environment of a command that talks to a server."""
     env = os.environ if environ is None else environ
     folder = Path(env.get("XDG_CONFIG_HOME") or Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".config")
-    return ClientSettings(
-        credentials=Path(env.get("RAWORC_CREDENTIALS") or folder / "raworc" / "credentials.json"),
-        url=env.get("RAWORC_URL") or None,
-        token=env.get("RAWORC_TOKEN") or None,
-    )
+    values: dict[str, Any] = {"credentials": folder / "raworc" / "credentials.json", **_given(ClientSettings, env)}
+    return ClientSettings(**values)
 
 
 def default_home() -> Path:
@@ -174,14 +242,9 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         BadRequest: a variable that cannot be read; the message names it.
     """
     env = os.environ if environ is None else environ
-    values: dict[str, object] = {name: env[key] for key, name in _TEXT.items() if env.get(key)}
-    values |= {name: _number(env[key], key, int) for key, name in _WHOLE.items() if env.get(key)}
-    values |= {name: _number(env[key], key, float) for key, name in _SECONDS.items() if env.get(key)}
-    values |= {name: _switch(env[key], key) for key, name in _SWITCHES.items() if env.get(key)}
-    home = Path(env["RAWORC_HOME"]) if env.get("RAWORC_HOME") else default_home()
-    given = {key: value for key, value in overrides.items() if value is not None}
-    settings = replace(Settings(home=home), **values)  # pyright: ignore[reportArgumentType]
-    settings = replace(settings, **given)  # pyright: ignore[reportArgumentType]
+    values: dict[str, Any] = {"home": default_home(), **_given(Settings, env)}
+    values |= {key: value for key, value in overrides.items() if value is not None}
+    settings = Settings(**values)
     return replace(settings, home=settings.home.absolute())
 
 
@@ -190,18 +253,38 @@ def child_environ(settings: Settings) -> dict[str, str]:
 
     The administrator's first password is not passed on: nobody but the start itself needs it.
     """
-    spelled = {key: getattr(settings, name) for key, name in (_TEXT | _WHOLE | _SECONDS | _SWITCHES).items()}
-    spelled["RAWORC_HOME"] = settings.home
+    spelled = {told.key: getattr(settings, item.name) for item, told in variables(Settings)}
     spelled["RAWORC_ADMIN_PASSWORD"] = None
     ours = {key: str(value) for key, value in spelled.items() if value is not None}
     return {key: value for key, value in os.environ.items() if key not in spelled} | ours
 
 
-def _number(raw: str, key: str, kind: type[int] | type[float]) -> float:
+def _given(kind: type[Settings | ClientSettings], env: Mapping[str, str]) -> dict[str, Any]:
+    """What the environment says, by field. An empty variable says nothing."""
+    return {item.name: _read(item, told, env[told.key]) for item, told in variables(kind) if env.get(told.key)}
+
+
+def _read(item: Field[Any], told: Variable, raw: str) -> object:
+    if item.type is bool:
+        return _switch(raw, told.key)
+    if item.type is int or item.type is float:
+        return _number(raw, told, item.type)
+    if item.type is Path:
+        return Path(raw)
+    if told.choices and raw not in told.choices:
+        raise BadRequest(f"'{told.key}' must be one of {', '.join(told.choices)}, not '{raw}'")
+    return raw
+
+
+def _number(raw: str, told: Variable, kind: type[int] | type[float]) -> float:
     try:
-        return kind(raw)
+        number = kind(raw)
     except ValueError:
-        raise BadRequest(f"'{key}' must be a number, not '{raw}'") from None
+        raise BadRequest(f"'{told.key}' must be a number, not '{raw}'") from None
+    least, most = told.bounds or (-math.inf, math.inf)
+    if not least <= number <= most:  # neither holds for 'nan'
+        raise BadRequest(f"'{told.key}' must be {least} to {most}, not '{raw}'")
+    return number
 
 
 def _switch(raw: str, key: str) -> bool:
