@@ -27,7 +27,7 @@ class SignedIn:
 
     async def __call__(self, request: Request) -> Caller:
         """The caller, read anew from the database."""
-        caller = await parts_of(request).accounts.authenticate(_bearer(request))
+        caller = await parts_of(request).accounts.authenticate(_bearer(request), address_of(request))
         exchange.of(request.scope).account = caller.name
         return caller
 
@@ -61,6 +61,11 @@ MayGet = Annotated[Caller, Depends(Permission("agents", "get"))]
 MayCreate = Annotated[Caller, Depends(Permission("agents", "create"))]
 MayUpdate = Annotated[Caller, Depends(Permission("agents", "update"))]
 MayDelete = Annotated[Caller, Depends(Permission("agents", "delete"))]
+
+
+def address_of(request: Request) -> str | None:
+    """Where a request comes from, where that is known."""
+    return request.client.host if request.client else None
 
 
 def _bearer(request: Request) -> str:

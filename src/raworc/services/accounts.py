@@ -15,7 +15,9 @@ from raworc.errors import BadRequest, FieldError, RateLimited, Unauthorized
 from raworc.services.passwords import Passwords
 from raworc.services.tokens import LoginClaims, Tokens
 from raworc.store import accounts as store
+from raworc.store import audit
 from raworc.store.accounts import AccountRow
+from raworc.store.audit import AuditRow
 from raworc.store.database import Database
 
 DEFAULT_TTL_HOURS: Final = 24.0
@@ -28,13 +30,14 @@ _INVALID: Final = "Invalid or expired token"
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, under which contract, with what is granted at this moment."""
+    """Who asks, under which contract, with what is granted at this moment; ``address``: where the request is from."""
 
     account_id: uuid.UUID
     name: str
     grants: tuple[Grant, ...]
     contract: str
     token_id: str
+    address: str | None = None
 
     @cached_property
     def is_admin(self) -> bool:
@@ -92,6 +95,7 @@ class Accounts:
         if not right or account is None or not account.active:
             async with self._db.transaction() as conn:
                 await store.count_failure(conn, subjects)
+                await audit.write(conn, _login_of(account, address, allowed=False))
                 failures, seconds = await store.failures(conn, subjects)
             _check_failures(failures - 1, seconds)
             raise Unauthorized(_WRONG)
@@ -99,10 +103,11 @@ class Accounts:
             _check_failures(*await store.failures(conn, subjects))  # of guesses that were made at the same time
             await store.forget_failures(conn, subjects)
             await store.logged_in(conn, account.id)
+            await audit.write(conn, _login_of(account, address, allowed=True))
         return self._answer(account, contract, ttl_s)
 
-    async def authenticate(self, token: str) -> Caller:
-        """The caller behind a login token, as the account stands now.
+    async def authenticate(self, token: str, address: str | None = None) -> Caller:
+        """The caller behind a login token, as the account stands now. ``address``: where the request comes from.
 
         Raises:
             Unauthorized: not a login token of ours, at its end, or of an account that changed since.
@@ -114,7 +119,7 @@ class Accounts:
             account = await store.by_id(conn, claims.account_id)
         if account is None or not account.active or account.version != claims.version:
             raise Unauthorized(_INVALID)
-        return Caller(account.id, account.name, _grants(account.grants), claims.contract, claims.token_id)
+        return Caller(account.id, account.name, _grants(account.grants), claims.contract, claims.token_id, address)
 
     def close(self) -> None:
         """Let the threads go that check passwords."""
@@ -124,6 +129,13 @@ class Accounts:
         token, expires_at = self._tokens.login(account.id, account.version, contract, ttl_s=ttl_s)
         role = "admin" if is_admin(_grants(account.grants)) else "user"
         return LoginAnswer(token, expires_at, account.name, role)
+
+
+def _login_of(account: AccountRow | None, address: str | None, *, allowed: bool) -> AuditRow:
+    """A login for the audit. A name that no account has is not kept: people type passwords there."""
+    name = account.name if account else None
+    who = (account.id, name) if account and allowed else (None, None)
+    return AuditRow(*who, verb="login", resource="service-accounts", name=name, address=address, allowed=allowed)
 
 
 def _ttl_s(ttl_hours: float | None) -> int:

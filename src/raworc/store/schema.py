@@ -1,10 +1,11 @@
 """The data model on one page (recorded model calls: ``records.py``). All of ``store/`` speaks of these tables only.
 
 Times are Postgres' own (``now()``): no process's clock decides anything. Rows of ``segments`` and
-``session_events`` are only ever added.
+``session_events`` are only ever added; those of ``audit`` cannot even be changed.
 """
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     func,
     text,
 )
@@ -111,6 +113,22 @@ login_failures = Table(  # what slows down guessing; a row counts for five minut
     Column("subject", Text, primary_key=True),  # account:<name> or address:<ip>
     Column("failures", Integer, nullable=False),
     _moment("since", default=True),
+)
+
+audit = Table(  # who did what, or was refused; without foreign keys: it outlives what it tells of
+    "audit",
+    metadata,
+    Column("number", BigInteger, Identity(), primary_key=True),  # the order of writing, not of committing
+    _moment("at", default=True),
+    Column("actor_id", UUID),  # accounts.id; null: nobody was known yet
+    Column("actor", Text),  # its name then
+    Column("verb", Text, nullable=False),
+    Column("resource", Text, nullable=False),  # a kind of thing: agents, secrets, service-accounts, ...
+    Column("name", Text),  # which one; null: all of its kind, or none that exists
+    Column("space", Text),
+    Column("address", Text),  # where the request came from
+    Column("allowed", Boolean, nullable=False),
+    _json("details"),  # never a secret, a password or a token
 )
 
 data_keys = Table(  # one per space and version, wrapped by the master key
@@ -289,3 +307,13 @@ workers = Table(  # operators and servers that run or ran; alive: its lock file 
     _moment("started_at", default=True),
     _moment("seen_at", default=True),
 )
+
+_AUDIT_ONLY_GROWS = """
+CREATE FUNCTION raworc_audit_only_grows() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'rows of audit are only ever added';
+END $$;
+CREATE TRIGGER audit_only_grows BEFORE UPDATE OR DELETE OR TRUNCATE ON audit
+    FOR EACH STATEMENT EXECUTE FUNCTION raworc_audit_only_grows()
+"""
+event.listen(audit, "after_create", DDL(_AUDIT_ONLY_GROWS))

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from raworc.api.agents.schemas import Credentials, OperatorCredentials, Profile, Token
-from raworc.api.auth import AnyCaller
+from raworc.api.auth import AnyCaller, address_of
 from raworc.api.bodies import JsonBody
 from raworc.api.exchange import of
 from raworc.api.parts import parts_of
@@ -23,7 +23,7 @@ async def login(request: Request, body: Annotated[Credentials, Depends(JsonBody(
     accounts = parts_of(request).accounts
     return _token(
         await accounts.login(
-            body.user, body.password, contract=contract, ttl_hours=body.ttl_hours, address=_address(request)
+            body.user, body.password, contract=contract, ttl_hours=body.ttl_hours, address=address_of(request)
         )
     )
 
@@ -36,7 +36,7 @@ async def login_operator(
     accounts = parts_of(request).accounts
     return _token(
         await accounts.login(
-            name, body.password, contract=contract, ttl_hours=body.ttl_hours, address=_address(request)
+            name, body.password, contract=contract, ttl_hours=body.ttl_hours, address=address_of(request)
         )
     )
 
@@ -44,10 +44,6 @@ async def login_operator(
 async def profile(caller: AnyCaller) -> Response:
     """Whom the token speaks for."""
     return Json({"user": caller.name, "type": "Admin" if caller.is_admin else "User"})
-
-
-def _address(request: Request) -> str | None:
-    return request.client.host if request.client else None
 
 
 def _token(answer: LoginAnswer) -> Response:
