@@ -48,6 +48,9 @@ async def test_a_new_agent_has_every_documented_field_and_its_default(admin: Api
         "limits": {"memory_mb": 1024, "cpus": 1, "pids": 256, "disk_mb": 2048},
         "instructions": None,
         "setup": None,
+        "tools": [],
+        "guardrails": [],
+        "knowledge_bases": [],
     }
 
 
@@ -63,6 +66,9 @@ async def test_a_new_agent_keeps_what_it_was_given(admin: Api):
         "model": "scripted",
         "max_tokens": 1000,
         "limits": {"memory_mb": 512, "cpus": 0.5},
+        "tools": ["bash", {"type": "unheard of", "x": [1]}, None],
+        "guardrails": [{"type": "block"}],
+        "knowledge_bases": [{"name": "faq", "text": "ü"}, 5],
     }
     agent = await admin.made(**given)
 
@@ -123,6 +129,12 @@ BAD_FIELDS: list[tuple[str, Any]] = [
     ("secrets", {"KEY": "x" * 65_537}),
     ("instructions", 1),
     ("setup", {}),
+    ("tools", "bash"),
+    ("tools", {}),
+    ("tools", [None] * 65),
+    ("tools", ["x" * 65_536]),
+    ("guardrails", ["x" * 65_536]),
+    ("knowledge_bases", ["x" * 262_144]),
     ("prompt", 7),
     ("prompt", "  "),
     ("idle_timeout_seconds", 0),
@@ -252,6 +264,9 @@ async def test_an_update_replaces_what_is_given_and_keeps_the_rest(admin: Api):
         "model": "scripted-2",
         "max_tokens": 5,
         "network": "none",
+        "tools": ["bash"],
+        "guardrails": [5],
+        "knowledge_bases": [{}],
     }
     answer = await admin.ask("PUT", path, {**everything, "limits": {"pids": 100}})
     assert answer.json() == expected | everything | {"limits": agent["limits"] | {"pids": 100}}

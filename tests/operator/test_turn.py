@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from operating import World, answer, kinds, only
+from raworc.domain.toolset import BUILTINS
 from raworc.operator.session import Parts
 from raworc.store.notify import DeltaNotice
 
@@ -65,7 +66,7 @@ async def test_what_commands_answer(place: World):
                 True,
             ),
             tool("fly", to="moon"): (
-                "Unknown tool 'fly'. The tools are: bash, read_file, write_file, edit_file, list_files, search_files",
+                f"Unknown tool 'fly'. The tools are: {', '.join(BUILTINS)}",
                 True,
             ),
         }

@@ -192,13 +192,14 @@ async def test_absent_is_404_anothers_403_and_an_admin_may_all(agents, ann, bob,
 
 
 async def test_who_may_only_look_sees_neither_instructions_nor_setup(agents, ann, bob, db, people):
-    await agents.create(ann, NewAgent("demo", instructions="plan", setup="s"))
+    await agents.create(ann, NewAgent("demo", instructions="plan", setup="s", guardrails=[{}]))
     async with db.transaction() as conn:
         reader = await add_role(conn, "reader", {"resources": ["agents"], "verbs": ["get", "list"]})
         await bind(conn, reader, bob.account_id, "default")
     bob = await people.caller("bob")
     view = await agents.get(bob, "demo")
     assert (view.name, view.instructions, view.setup) == ("demo", None, None)
+    assert (view.tools, view.guardrails, view.knowledge_bases) == (None, None, None)
     with pytest.raises(Forbidden):
         await agents.update(bob, "demo", AgentChange(description="x"))
     assert [item.name for item in (await agents.page(bob, AgentFilter())).items] == ["demo"]

@@ -64,6 +64,9 @@ class Agent(Struct, frozen=True):
     limits: Json | None = None
     instructions: str | None = None
     setup: str | None = None
+    tools: list[Any] | None = None
+    guardrails: list[Any] | None = None
+    knowledge_bases: list[Any] | None = None
 
 
 class AgentPage(Struct, frozen=True):
@@ -93,6 +96,9 @@ class AgentFields(TypedDict):
     max_tokens: NotRequired[int | None]
     network: NotRequired[str]
     limits: NotRequired[Json]
+    tools: NotRequired[list[Any]]
+    guardrails: NotRequired[list[Any]]
+    knowledge_bases: NotRequired[list[Any]]
 
 
 class AgentChanges(TypedDict):
@@ -108,6 +114,9 @@ class AgentChanges(TypedDict):
     model: NotRequired[str | None]
     max_tokens: NotRequired[int | None]
     limits: NotRequired[Json]
+    tools: NotRequired[list[Any]]
+    guardrails: NotRequired[list[Any]]
+    knowledge_bases: NotRequired[list[Any]]
 
 
 class AgentFilter(TypedDict):

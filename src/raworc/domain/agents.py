@@ -1,5 +1,6 @@
 """What may be asked of an agent: its fields, their ranges and their defaults."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -26,6 +27,11 @@ LIMITS: Final[Mapping[str, tuple[float, float, float]]] = {
 }
 """Of each limit: the least, the most, the default."""
 
+MAX_ENTRIES: Final = 64
+LISTS: Final[Mapping[str, int]] = {"tools": 65_536, "guardrails": 65_536, "knowledge_bases": 262_144}
+"""The lists of an agent, each with the most characters that it may have as JSON. Entries are the user's own:
+those that mean nothing here are kept and shown, and a note in each turn says so."""
+
 
 @dataclass(frozen=True)
 class NewAgent:
@@ -46,6 +52,9 @@ class NewAgent:
     max_tokens: int | None = None
     network: str | None = None
     limits: Mapping[str, float | None] | None = None
+    tools: Sequence[Any] | None = None
+    guardrails: Sequence[Any] | None = None
+    knowledge_bases: Sequence[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,9 @@ class AgentChange:
     max_tokens: int | None = None
     network: str | None = None
     limits: Mapping[str, float | None] | None = None
+    tools: Sequence[Any] | None = None
+    guardrails: Sequence[Any] | None = None
+    knowledge_bases: Sequence[Any] | None = None
 
 
 def checked(new: NewAgent) -> Json:
@@ -78,6 +90,7 @@ def checked(new: NewAgent) -> Json:
         "limits": check_limits(new.limits, {name: default for name, (_, _, default) in LIMITS.items()}),
         **_texts(new),
         **_model(new),
+        **_lists(new),
         "network": DEFAULT_NETWORK,
     }
 
@@ -90,7 +103,7 @@ def changed(change: AgentChange, limits: Mapping[str, float]) -> Json:
     """
     if change == AgentChange():
         raise BadRequest("Nothing to change: give at least one field")
-    values = {**_texts(change), **_model(change)}
+    values = {**_texts(change), **_model(change), **_lists(change)}
     if change.metadata is not None:
         values["metadata"] = storable(change.metadata)
     if change.tags is not None:
@@ -146,6 +159,20 @@ def _model(source: NewAgent | AgentChange) -> Json:
         )
     name = None if model is None else storable_text(model.strip())
     return {"model": name, "max_tokens": tokens, "network": source.network or None}
+
+
+def _lists(source: NewAgent | AgentChange) -> Json:
+    given = {name: value for name in LISTS if (value := getattr(source, name)) is not None}
+    return {name: _checked_list(name, value) for name, value in given.items()}
+
+
+def _checked_list(name: str, given: Sequence[Any]) -> list[Any]:
+    if len(given) > MAX_ENTRIES:
+        raise _refused(name, f"may have {MAX_ENTRIES} entries at most")
+    kept = storable(list(given))
+    if len(json.dumps(kept, ensure_ascii=False)) > LISTS[name]:
+        raise _refused(name, f"may have {LISTS[name]} characters as JSON at most")
+    return kept
 
 
 def _refused(field_name: str, reason: str) -> BadRequest:

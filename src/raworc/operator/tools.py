@@ -7,9 +7,9 @@ Only the sandbox's own end (``SandboxDied``) goes up.
 import asyncio
 import functools
 import shlex
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -25,6 +25,7 @@ _GRACE_S: Final = 30.0
 _LINES: Final = 2000
 _READ_CHARACTERS: Final = 40_000
 _ENTRIES: Final = 1000
+_ITEMS: Final = 100
 _NO_MATCH: Final = 1
 _SNIFFED_BYTES: Final = 8192
 
@@ -80,13 +81,34 @@ class SearchFiles(Struct):
     path: Path = "."
 
 
+class Item(Struct):
+    """One part of a result. `json` may hold any JSON, `url` an http or https address, the others text."""
+
+    type: Literal["markdown", "json", "url", "text"]
+    content: Any
+    title: str | None = None
+
+
+class Deliver(Struct):
+    """Deliver the result of the work as titled items; they are what the user gets as the answer to this request.
+
+    Calling it again replaces what was delivered before.
+    """
+
+    items: Annotated[list[Item], Meta(min_length=1, max_length=_ITEMS)]
+
+
 @dataclass(frozen=True)
 class ToolOutput:
-    """What a tool answered. ``model_characters`` is how much of it the model gets."""
+    """What a tool answered. ``model_characters`` is how much of it the model gets.
+
+    ``content`` is what people are shown in place of the text.
+    """
 
     text: Captured
     is_error: bool = False
     model_characters: int = MODEL_CHARACTERS
+    content: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,18 +119,17 @@ class Surroundings:
     files: Files
 
 
-async def run(use: ToolUse, around: Surroundings) -> ToolOutput:
-    """Run one tool call.
+async def run(use: ToolUse, around: Surroundings, offered: Sequence[str]) -> ToolOutput:
+    """Run one call of a tool that is ``offered``.
 
     Cancelling it stops the command's process group. A thread that works on a file is not waited for.
 
     Raises:
         SandboxDied: under the command.
     """
-    tool = _TOOLS.get(use.name)
-    if tool is None:
-        return refused(f"Unknown tool '{use.name}'. The tools are: {', '.join(_TOOLS)}")
-    kind, work = tool
+    if use.name not in offered:
+        return refused(f"Unknown tool '{use.name}'. The tools are: {', '.join(offered) or 'none'}")
+    kind, work = _TOOLS[use.name]
     try:
         args = msgspec.convert(use.args, kind, strict=False)
     except msgspec.ValidationError as error:
@@ -122,11 +143,10 @@ async def run(use: ToolUse, around: Surroundings) -> ToolOutput:
 
 
 @functools.cache
-def definitions() -> list[dict[str, Any]]:
-    """The tools as the Messages API wants them described."""
-    return [
-        {"name": name, "description": _told(kind), "input_schema": _schema(kind)} for name, (kind, _) in _TOOLS.items()
-    ]
+def definition(name: str) -> dict[str, Any]:
+    """A tool as the Messages API wants it described."""
+    kind, _ = _TOOLS[name]
+    return {"name": name, "description": _told(kind), "input_schema": _schema(kind)}
 
 
 def refused(reason: str) -> ToolOutput:
@@ -199,6 +219,16 @@ async def _list_files(args: ListFiles, around: Surroundings) -> ToolOutput:
     if listing.total > len(lines):
         lines.append(f"[... {listing.total - len(lines)} more entries ...]")
     return ToolOutput(Captured("\n".join(lines) or "(empty)"))
+
+
+async def _output(args: Deliver, _: Surroundings) -> ToolOutput:
+    for number, item in enumerate(args.items):
+        if item.type != "json" and not isinstance(item.content, str):
+            return refused(f"The content of item {number} must be a text, as its type is '{item.type}'")
+        if item.type == "url" and not str(item.content).startswith(("http://", "https://")):
+            return refused(f"The content of item {number} must be an http or https address")
+    said = "delivered 1 item" if len(args.items) == 1 else f"delivered {len(args.items)} items"
+    return ToolOutput(Captured(said), content={"items": msgspec.to_builtins(args.items)})
 
 
 async def _result(sandbox: Sandbox, command: Command) -> tuple[Captured, Exit]:
@@ -275,9 +305,10 @@ def _told(kind: type[Struct]) -> str:
 
 
 def _schema(kind: type[Struct]) -> dict[str, Any]:
-    _, parts = msgspec.json.schema_components([kind])
-    schema = cast("dict[str, Any]", parts[kind.__name__])
-    return {key: value for key, value in schema.items() if key in ("type", "properties", "required")}
+    _, parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    schema = cast("dict[str, Any]", parts.pop(kind.__name__))
+    told = {key: value for key, value in schema.items() if key in ("type", "properties", "required")}
+    return {**told, "$defs": parts} if parts else told
 
 
 _TOOLS: Final[dict[str, tuple[type[Struct], Callable[[Any, Surroundings], Awaitable[ToolOutput]]]]] = {
@@ -287,4 +318,5 @@ _TOOLS: Final[dict[str, tuple[type[Struct], Callable[[Any, Surroundings], Awaita
     "edit_file": (EditFile, _edit_file),
     "list_files": (ListFiles, _list_files),
     "search_files": (SearchFiles, _search_files),
+    "output": (Deliver, _output),
 }

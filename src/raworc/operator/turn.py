@@ -15,6 +15,7 @@ import structlog
 from raworc.domain.context import Message, Prompt, past_messages, system_text, tool_result, turn_messages
 from raworc.domain.output import SEGMENT_CHARACTERS, shown
 from raworc.domain.text import storable, storable_text
+from raworc.domain.toolset import toolset
 from raworc.domain.turns import (
     UNKNOWN_OUTCOME,
     Answer,
@@ -36,7 +37,7 @@ from raworc.operator.model import DEFAULT_MAX_TOKENS, Ask, CallBroken, Deltas, M
 from raworc.operator.patience import patiently
 from raworc.operator.places import Place
 from raworc.operator.stop import Stop
-from raworc.operator.tools import ToolOutput, definitions, refused, run
+from raworc.operator.tools import ToolOutput, definition, refused, run
 from raworc.sandbox.driver import SandboxDied, SandboxError
 from raworc.services.holds import Hold
 from raworc.services.steps import Finished, Outcome, Started, Steps, Work
@@ -106,6 +107,9 @@ class Turn:
         self._steps = [step for step in work.present.steps if step.state != "started"]
         self._model_calls = work.model_calls
         self._past: list[Message] = past_messages(work.past)
+        self._toolset = toolset(work.agent.tools)
+        if not self._steps:
+            self._remarks += [note("warning", remark) for remark in self._toolset.remarks]
 
     async def _run(self, first: Move) -> None:
         if not isinstance(first, Failure):
@@ -164,7 +168,7 @@ class Turn:
         await self._open_place()
         began = time.monotonic()
         try:
-            output = await self._stop.race(run(move.use, self._place.around))
+            output = await self._stop.race(run(move.use, self._place.around, self._toolset.builtins))
         except SandboxDied as error:
             log.warning("sandbox died under a tool", session_id=str(self._hold.session_id), reason=str(error))
             await self._place.close()  # the news of its death may come later than the next tool
@@ -180,7 +184,7 @@ class Turn:
             "type": "tool_result",
             "id": move.use.id,
             "tool": move.use.name,
-            "output": storable_text(kept),
+            "output": storable_text(kept) if output.content is None else output.content,
             "is_error": output.is_error,
             "duration_ms": duration_ms,
             "truncated": kept != output.text.head + output.text.tail,
@@ -247,7 +251,7 @@ class Turn:
         present = replace(work.present, steps=tuple(self._steps))
         prompt = Prompt(
             system=[{"type": "text", "text": system_text(agent.name, agent.instructions)}],
-            tools=definitions(),
+            tools=[definition(name) for name in self._toolset.builtins],
             messages=[*self._past, *turn_messages(present)],
         )
         return Ask(

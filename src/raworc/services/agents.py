@@ -40,7 +40,7 @@ _MAX_OFFSET: Final = 2**53
 
 @dataclass(frozen=True)
 class AgentView:
-    """An agent as the agents contract shows it. ``instructions`` and ``setup`` are for who may change it."""
+    """An agent as the agents contract shows it. ``instructions`` and all below are for who may change it."""
 
     name: str
     created_by: str
@@ -67,6 +67,9 @@ class AgentView:
     limits: Json
     instructions: str | None
     setup: str | None
+    tools: list[Any] | None
+    guardrails: list[Any] | None
+    knowledge_bases: list[Any] | None
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,9 @@ def view(row: AgentRow, caller: Caller) -> AgentView:
         limits=row.limits,
         instructions=row.instructions if private else None,
         setup=row.setup if private else None,
+        tools=row.tools if private else None,
+        guardrails=row.guardrails if private else None,
+        knowledge_bases=row.knowledge_bases if private else None,
     )
 
 

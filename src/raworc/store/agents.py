@@ -39,6 +39,9 @@ class AgentRow:
     max_tokens: int | None
     network: str
     limits: Json
+    tools: list[Any]
+    guardrails: list[Any]
+    knowledge_bases: list[Any]
     parent_agent_name: str | None
     is_published: bool
     published_at: datetime | None
@@ -181,8 +184,9 @@ _SHOWN_AS: Final[dict[ShownState, str]] = {
 
 _COLUMNS: Final = f"""
     a.id, a.name, a.space, a.owner_id, a.created_by, a.description, a.metadata, a.tags, a.instructions, a.setup,
-    a.model, a.max_tokens, a.network, a.limits, a.parent_agent_name, a.is_published, a.published_at, a.published_by,
-    a.publish_permissions, a.created_at, a.session_id, s.number, s.state, {_SHOWN} AS shown_state,
+    a.model, a.max_tokens, a.network, a.limits, a.tools, a.guardrails, a.knowledge_bases, a.parent_agent_name,
+    a.is_published, a.published_at, a.published_by, a.publish_permissions, a.created_at,
+    a.session_id, s.number, s.state, {_SHOWN} AS shown_state,
     s.idle_timeout_s, s.busy_timeout_s, s.idle_from, s.busy_from, s.busy_hold_from,
     (SELECT min(t.created_at) FROM turns t WHERE t.session_id = s.id AND t.status = 'pending') AS queued_from,
     s.context_cutoff_at, s.last_activity_at

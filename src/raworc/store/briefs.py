@@ -1,7 +1,7 @@
 """What an operator must know of the agent of a session to open its sandbox and to ask its model."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,10 @@ from raworc.store.schema import agents
 
 @dataclass(frozen=True)
 class Brief:
-    """An agent's definition. ``limits`` may hold memory_mb, cpus, pids and disk_mb; None: the default."""
+    """An agent's definition. ``limits`` may hold memory_mb, cpus, pids and disk_mb; None: the default.
+
+    The lists are the user's own JSON, see ``domain/toolset.py``, ``guardrails.py`` and ``knowledge.py``.
+    """
 
     agent_id: uuid.UUID
     name: str
@@ -24,6 +27,9 @@ class Brief:
     max_tokens: int | None
     network: str
     limits: Mapping[str, Any]
+    tools: Sequence[Any] = ()
+    guardrails: Sequence[Any] = ()
+    knowledge_bases: Sequence[Any] = ()
 
     @property
     def train_id(self) -> str:
@@ -47,4 +53,7 @@ _BRIEF = select(
     agents.c.max_tokens,
     agents.c.network,
     agents.c.limits,
+    agents.c.tools,
+    agents.c.guardrails,
+    agents.c.knowledge_bases,
 )

@@ -191,6 +191,9 @@ agents = Table(
     Column("max_tokens", Integer),
     Column("network", Text, nullable=False, server_default=text("'none'")),
     _json("limits"),  # memory_mb cpus pids disk_mb
+    _json("tools", "'[]'::jsonb"),  # these three lists as the user wrote them, unknown entries included
+    _json("guardrails", "'[]'::jsonb"),
+    _json("knowledge_bases", "'[]'::jsonb"),
     Column("parent_agent_name", Text),
     _flag("is_published"),
     _moment("published_at"),

@@ -121,7 +121,8 @@ counted AS (
 )
 SELECT t.id, t.status, t.input, t.output ->> 'text', counted.attempts, counted.model_calls,
        steps.number, steps.kind, steps.state, steps.content, steps.tool_use_id,
-       a.id, a.name, a.space, a.instructions, a.setup, a.model, a.max_tokens, a.network, a.limits
+       a.id, a.name, a.space, a.instructions, a.setup, a.model, a.max_tokens, a.network, a.limits,
+       a.tools, a.guardrails, a.knowledge_bases
 FROM turns AS present
 JOIN sessions ON sessions.id = present.session_id
 JOIN turns AS t ON t.id = present.id OR (

@@ -70,6 +70,9 @@ async def create_agent(
         max_tokens=body.max_tokens,
         network=body.network,
         limits=limits_of(body.limits),
+        tools=body.tools,
+        guardrails=body.guardrails,
+        knowledge_bases=body.knowledge_bases,
     )
     return Json(agent_object(await parts_of(request).agents.create(caller, new)))
 
@@ -90,6 +93,9 @@ async def update_agent(
         max_tokens=body.max_tokens,
         network=body.network,
         limits=limits_of(body.limits),
+        tools=body.tools,
+        guardrails=body.guardrails,
+        knowledge_bases=body.knowledge_bases,
     )
     return Json(agent_object(await parts_of(request).agents.update(caller, name, change)))
 

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from raworc.api.bodies import Body
 from raworc.api.schemas import Answer, Json
-from raworc.domain.agents import LIMITS, MAX_ANSWER_TOKENS
+from raworc.domain.agents import LIMITS, LISTS, MAX_ANSWER_TOKENS, MAX_ENTRIES
 from raworc.domain.lifecycle import MAX_TIMEOUT_S
 from raworc.domain.names import AGENT_PATTERN, MAX_TAG_CHARACTERS, TAG_PATTERN, VARIABLE_PATTERN
 from raworc.services.secrets import MAX_VALUE_BYTES
@@ -55,6 +55,15 @@ Input = Annotated[
         ]
     ),
 ]
+
+
+def _list(name: str) -> WithJsonSchema:
+    return _described(type="array", maxItems=MAX_ENTRIES, description=f"At most {LISTS[name]} characters as JSON")
+
+
+Tools = Annotated[list[Any], _list("tools")]
+Guardrails = Annotated[list[Any], _list("guardrails")]
+KnowledgeBases = Annotated[list[Any], _list("knowledge_bases")]
 
 
 def _limit(name: str, kind: Literal["integer", "number"]) -> WithJsonSchema:
@@ -123,6 +132,9 @@ class NewAgentBody(Body):
     max_tokens: Tokens | None = None
     network: Network | None = None
     limits: LimitsBody | None = None
+    tools: Tools | None = None
+    guardrails: Guardrails | None = None
+    knowledge_bases: KnowledgeBases | None = None
 
 
 class AgentChangeBody(Body):
@@ -139,6 +151,9 @@ class AgentChangeBody(Body):
     max_tokens: Tokens | None = None
     network: Network | None = None
     limits: LimitsBody | None = None
+    tools: Tools | None = None
+    guardrails: Guardrails | None = None
+    knowledge_bases: KnowledgeBases | None = None
 
 
 class StateBody(Body):
@@ -205,6 +220,9 @@ class Agent(Answer):
     limits: Limits
     instructions: str | None
     setup: str | None
+    tools: list[Any] | None
+    guardrails: list[Any] | None
+    knowledge_bases: list[Any] | None
 
 
 class ListAgentsResult(Answer):
