@@ -17,3 +17,11 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], *, limit_s: flo
             return
         assert time.monotonic() < ends, "the condition did not come to hold in time"
         await asyncio.sleep(_POLL_S)
+
+
+def until_sync(condition: Callable[[], bool], *, limit_s: float = 20) -> None:
+    """The same, where there is no event loop."""
+    ends = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < ends, "the condition did not come to hold in time"
+        time.sleep(_POLL_S)

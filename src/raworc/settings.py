@@ -61,6 +61,18 @@ class Settings:
     host: str = variable("RAWORC_HOST", "127.0.0.1", "Address to listen on.")
     port: int = variable("RAWORC_PORT", 9000, "Port to listen on; 0 takes a free one.", most=65_535)
     workers: int = variable("RAWORC_WORKERS", 1, "Server processes of `raworc up`.")
+    tls_cert: Path | None = variable(  # noqa: RUF009  paths do not change either
+        "RAWORC_TLS_CERT", None, "Certificate chain (PEM) with which the port speaks TLS; renewed files are noticed."
+    )
+    tls_key: Path | None = variable(  # noqa: RUF009  paths do not change either
+        "RAWORC_TLS_KEY", None, "The certificate's private key (PEM, no passphrase)."
+    )
+    proxy_headers: str = variable(
+        "RAWORC_PROXY_HEADERS", "", "Proxies whose X-Forwarded-For and -Proto count: addresses, networks, commas."
+    )
+    metrics_token: str | None = variable(
+        "RAWORC_METRICS_TOKEN", None, "Bearer token that reads /metrics from other machines.", is_secret=True
+    )
     database_url: str | None = variable(
         "RAWORC_DATABASE_URL", None, "Postgres 16 or newer; without it `raworc up` runs the embedded one."
     )
@@ -206,6 +218,9 @@ class ClientSettings:
     )
     url: str | None = variable("RAWORC_URL", None, "The server; by default that of the last login.")
     token: str | None = variable("RAWORC_TOKEN", None, "A token to use instead of the last login's.", is_secret=True)
+    ca_file: Path | None = variable(  # noqa: RUF009  paths do not change either
+        "RAWORC_CA_FILE", None, "Authority (PEM) that is trusted besides the usual ones."
+    )
 
     @property
     def history(self) -> Path:
@@ -245,7 +260,8 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
     values: dict[str, Any] = {"home": default_home(), **_given(Settings, env)}
     values |= {key: value for key, value in overrides.items() if value is not None}
     settings = Settings(**values)
-    return replace(settings, home=settings.home.absolute())
+    paths = {name: path.absolute() for name in ("tls_cert", "tls_key") if (path := getattr(settings, name)) is not None}
+    return replace(settings, home=settings.home.absolute(), **paths)
 
 
 def child_environ(settings: Settings) -> dict[str, str]:
@@ -269,7 +285,7 @@ def _read(item: Field[Any], told: Variable, raw: str) -> object:
         return _switch(raw, told.key)
     if item.type is int or item.type is float:
         return _number(raw, told, item.type)
-    if item.type is Path:
+    if item.type in {Path, Path | None}:
         return Path(raw)
     if told.choices and raw not in told.choices:
         raise BadRequest(f"'{told.key}' must be one of {', '.join(told.choices)}, not '{raw}'")

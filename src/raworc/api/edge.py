@@ -12,7 +12,7 @@ import re
 import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Literal, cast
 
 from uvicorn.config import Config
@@ -20,6 +20,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from raworc.api.problems import raw_problem
+from raworc.domain import forwarding
+from raworc.domain.forwarding import SIGNS, Proxies
 from raworc.errors import BadRequest, RaworcError, RequestTimeout
 from raworc.wire.peer import SCOPE_KEY, Door, ListenerKind, Peer
 
@@ -42,6 +44,7 @@ class EdgeOptions:
     door_socket: str
     model_socket: str
     door_key: bytes
+    proxies: Proxies = field(default_factory=Proxies)
     header_timeout_s: float = 10.0
     body_idle_timeout_s: float = 60.0
     write_timeout_s: float = 30.0
@@ -84,6 +87,7 @@ class EdgeProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._peer: Peer | None = None
+        self._is_proxied = False
         self._preamble: bytearray | None = None
         self._phase: Phase = "between"
         self._watched: Phase | None = None
@@ -105,8 +109,10 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         if kind == "door":
             self._preamble = bytearray()
-        else:
+        elif kind == "model":
             self._peer = Peer(listener=kind)
+        else:
+            self._peer = self._met()
         self._watch_for(self.options.header_timeout_s, self._headers_overdue)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -158,8 +164,29 @@ class EdgeProtocol(HttpToolsProtocol):
         if self.parser is None or self.parser.get_http_version() not in _VERSIONS:
             raise self._because(_NOT_HTTP)
         self._phase = "body"
+        self._place()
         super().on_headers_complete()
         self._unanswered.append(self.cycle)
+
+    def _met(self) -> Peer:
+        """Who connected to the port: a proxy that is trusted, this machine, or anybody."""
+        if self.client is None:
+            return Peer(listener="public")
+        address = forwarding.plain(self.client[0])
+        self.client = (address, self.client[1])
+        self._is_proxied = self.options.proxies.trust(address)
+        return Peer(listener="public", is_local=not self._is_proxied and forwarding.is_loopback(address))
+
+    def _place(self) -> None:
+        """Say where the request comes from. A trusted proxy's word counts; anybody else's only against himself."""
+        scope = cast("dict[str, Any]", self.scope)
+        if self._is_proxied:
+            address = self.options.proxies.client(self.headers)
+            if address is not None:
+                scope["client"] = (address, 0)
+            scope["scheme"] = forwarding.scheme(self.headers) or self.scheme
+        elif self._peer is not None and self._peer.is_local and any(name in SIGNS for name, _ in self.headers):
+            scope[SCOPE_KEY] = replace(self._peer, is_local=False)
 
     def on_message_complete(self) -> None:
         """The request is here, all of it."""

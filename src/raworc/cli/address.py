@@ -23,6 +23,16 @@ class Address:
         int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 9000]", min=0, max=65535)
     ] = None
     home: Home = None
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Speak TLS with this certificate chain (PEM). Renewed files are noticed.")
+    ] = None
+    tls_key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM).")] = None
+    proxy_headers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESSES", help="Believe X-Forwarded-For and -Proto of these proxies: '127.0.0.1,10.0.0.0/8'."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ def connected() -> Generator[Raworc]:
     if token is None:
         where = f" at {url}" if saved else ""
         raise Stop(f"not logged in{where}: run 'raworc login'")
-    with refusals_explained(), Raworc(url, token) as client:
+    ca_file = settings.ca_file or (saved.trusts if saved else None)
+    with refusals_explained(), Raworc(url, token, ca_file=ca_file) as client:
         yield client
 
 

@@ -13,12 +13,18 @@ _OTHERS = 0o077
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """A token, whose it is, and the server it is for."""
+    """A token, whose it is, the server it is for, and the CA that its certificate is trusted by."""
 
     url: str
     user: str
     token: str
     expires_at: datetime
+    ca_file: str | None = None
+
+    @property
+    def trusts(self) -> Path | None:
+        """The CA's file."""
+        return Path(self.ca_file) if self.ca_file else None
 
 
 def load(path: Path) -> Credentials | None:

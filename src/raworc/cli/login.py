@@ -1,6 +1,7 @@
 """``raworc login``, ``logout`` and ``status``: who this command line is, and for which server."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,18 +17,25 @@ from raworc.settings import DEFAULT_PASSWORD, read_client_settings
 
 Url = Annotated[str | None, typer.Option(help=f"The server's address. [default: the last one, else {DEFAULT_URL}]")]
 User = Annotated[str, typer.Option(help="The account's name.")]
+CaFile = Annotated[Path | None, typer.Option("--ca-file", help="Trust this CA (PEM), now and in later commands.")]
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 
 
-def login(*, url: Url = None, user: User = "admin", password_stdin: PasswordStdin = False) -> None:
+def login(
+    *, url: Url = None, user: User = "admin", password_stdin: PasswordStdin = False, ca_file: CaFile = None
+) -> None:
     """Log in and keep the token, readable by you alone."""
     settings = read_client_settings()
     address = (url or _address()).rstrip("/")
-    with refusals_explained(), Raworc(address) as client:
+    trusted = ca_file.absolute() if ca_file else _ca_file(address)
+    with refusals_explained(), Raworc(address, ca_file=trusted) as client:
         client.version()  # no server there: say so before asking for a password
         password = _password(user, from_stdin=password_stdin)
         answer = client.login(user, password)
-    save(settings.credentials, Credentials(address, answer.user, answer.token, answer.expires_at))
+    save(
+        settings.credentials,
+        Credentials(address, answer.user, answer.token, answer.expires_at, str(trusted) if trusted else None),
+    )
     typer.echo(f"Logged in to {address} as '{answer.user}' ({answer.role}) until {moment(answer.expires_at)} UTC.")
     if password == DEFAULT_PASSWORD:
         typer.secho(
@@ -62,7 +70,7 @@ def status(*, as_json: Json = False) -> None:
 def _facts(address: str, token: str | None) -> tuple[dict[str, str], str | None]:
     facts = {"server": address}
     try:
-        with Raworc(address, token, timeout_s=5) as client:
+        with Raworc(address, token, timeout_s=5, ca_file=_ca_file(address)) as client:
             facts["version"] = client.version().version
             if token is None:
                 return facts, "not logged in: run 'raworc login'"
@@ -80,6 +88,12 @@ def _address() -> str:
         return settings.url.rstrip("/")
     saved = load(settings.credentials)
     return saved.url if saved else DEFAULT_URL
+
+
+def _ca_file(address: str) -> Path | None:
+    settings = read_client_settings()
+    saved = None if settings.ca_file else load(settings.credentials)
+    return settings.ca_file or (saved.trusts if saved and saved.url == address else None)
 
 
 def _password(user: str, *, from_stdin: bool) -> str:

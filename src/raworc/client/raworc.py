@@ -1,5 +1,6 @@
 """The client: one object for one server."""
 
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -16,12 +17,20 @@ DEFAULT_URL = "http://127.0.0.1:9000"
 class Raworc:
     """A server, as one account sees it: ``with Raworc(url) as client: client.login("admin", password)``.
 
-    Calls block. Every failure is a :class:`raworc.client.errors.ClientError`. One object may be used by
+    Calls block. Every failure is a :class:`raworc.client.errors.ClientError`. ``ca_file`` (PEM) is
+    trusted besides the certificates that this machine trusts. One object may be used by
     several threads.
     """
 
-    def __init__(self, base_url: str = DEFAULT_URL, token: str | None = None, *, timeout_s: float = 30.0) -> None:
-        self._transport = Transport(base_url, token, timeout_s=timeout_s)
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        token: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        ca_file: Path | None = None,
+    ) -> None:
+        self._transport = Transport(base_url, token, timeout_s=timeout_s, ca_file=ca_file)
         self.agents = Agents(self._transport)
         self.responses = Responses(self._transport)
         self.files = Files(self._transport)

@@ -1,7 +1,9 @@
 """One connection pool to one server: paths in, decoded answers or exceptions out."""
 
+import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -15,18 +17,19 @@ PREFIX = "/agents/api/v0"
 
 T = TypeVar("T")
 Query = dict[str, str | int]
+_CA_NAMES = "'ca_file'; for commands '--ca-file' at login, or RAWORC_CA_FILE"
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
 class Transport:
-    """Sends requests to ``base_url`` with ``token``, which may be set later."""
+    """Sends requests to ``base_url`` with ``token``, which may be set later. ``ca_file`` is trusted, too."""
 
-    def __init__(self, base_url: str, token: str | None, *, timeout_s: float) -> None:
+    def __init__(self, base_url: str, token: str | None, *, timeout_s: float, ca_file: Path | None = None) -> None:
         self.base_url = base_url.rstrip("/")
         self.token = token
         # A proxy from the environment is for other machines' addresses.
         is_local = urlsplit(self.base_url).hostname in _LOCAL
-        self._http = httpx2.Client(timeout=timeout_s, trust_env=not is_local)
+        self._http = httpx2.Client(timeout=timeout_s, trust_env=not is_local, verify=_trusting(ca_file))
 
     def close(self) -> None:
         """Close every connection."""
@@ -91,9 +94,22 @@ class Transport:
         return headers
 
     def _unreachable(self, error: Exception) -> ClientError:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return Unreachable(f"the certificate of {self.base_url} is not trusted: name its CA's file ({_CA_NAMES})")
         if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
             return Unreachable(f"no server at {self.base_url}")
         return Unreachable(f"the connection to {self.base_url} broke: {error or type(error).__name__}")
+
+
+def _trusting(ca_file: Path | None) -> ssl.SSLContext | bool:
+    if ca_file is None:
+        return True
+    try:
+        context = ssl.create_default_context()
+        context.load_verify_locations(ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ClientError(f"'{ca_file}' is no file of certificates (PEM): {error}") from error
+    return context
 
 
 def segment(name: str) -> str:

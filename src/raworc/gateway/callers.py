@@ -94,7 +94,7 @@ class _Issuer(msgspec.Struct):
 
 
 class Callers:
-    """Reads a call's credential. ``passthrough`` allows foreign bearers on the port (loopback only)."""
+    """Reads a call's credential. ``passthrough`` allows foreign bearers on the port, from this machine only."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class Callers:
         if isinstance(claims, LoginClaims):
             account_id = await self._account(credential)
             return Booking("login", train_id, space=DEFAULT_SPACE, account_id=account_id)
-        if not self._passthrough or not _bearer(headers):
+        if not (self._passthrough and peer is not None and peer.is_local) or not _bearer(headers):
             raise Refused(401, "Invalid credential: log in with 'raworc login' and use that token")
         return Booking("passthrough", train_id, space=DEFAULT_SPACE)
 

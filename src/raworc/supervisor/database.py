@@ -45,8 +45,9 @@ async def refuse_default_password(settings: Settings, look: FirstLook) -> None:
         BadRequest: they could log in.
     """
     if await has_default_password(look):
+        how = "a proxy passes requests on" if settings.proxy_headers else f"'{settings.host}' is reachable"
         raise BadRequest(
-            f"Account 'admin' has the password that the documentation shows, and '{settings.host}' is reachable from"
+            f"Account 'admin' has the password that the documentation shows, and {how} from"
             " other machines: set 'RAWORC_ADMIN_PASSWORD' before the first start (later: change it while listening on"
             " 127.0.0.1), or use '--host 127.0.0.1'"
         )

@@ -22,11 +22,13 @@ class Listeners:
     public: socket.socket
     door: socket.socket
     model: socket.socket
+    scheme: str = "http"
 
     @classmethod
     def inherited(cls, descriptors: tuple[int, int, int]) -> Self:
         """What a parent opened and passed on."""
-        return cls(*(socket.socket(fileno=descriptor) for descriptor in descriptors))
+        public, door, model = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+        return cls(public, door, model)
 
     @property
     def descriptors(self) -> tuple[int, int, int]:
@@ -35,9 +37,9 @@ class Listeners:
 
     @property
     def address(self) -> str:
-        """``http://host:port`` of the port."""
+        """``http://host:port`` of the port, ``https`` where it speaks TLS."""
         host, port = self.public.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return f"{self.scheme}://[{host}]:{port}" if ":" in host else f"{self.scheme}://{host}:{port}"
 
     @property
     def is_loopback(self) -> bool:
@@ -62,7 +64,8 @@ def open_listeners(settings: Settings) -> Listeners:
         BadRequest: this machine has no such address, or the port needs more rights.
     """
     public = _port(settings.host, settings.port)
-    return Listeners(public, _private(settings.gateway_socket), _private(settings.model_socket))
+    scheme = "http" if settings.tls_cert is None else "https"
+    return Listeners(public, _private(settings.gateway_socket), _private(settings.model_socket), scheme)
 
 
 def _port(host: str, port: int) -> socket.socket:

@@ -4,16 +4,20 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Generator
+from typing import Final, cast
 
 import uvicorn
 
+from raworc.api.edge import EdgeProtocol
 from raworc.settings import Settings
 from raworc.supervisor.database import brought_up_to_date, refuse_default_password
 from raworc.supervisor.entry import Lifetime, Work, run_alone, run_child
 from raworc.supervisor.listeners import BACKLOG, Listeners, open_listeners
+from raworc.supervisor.tls import Certificate
 from raworc.wiring.server import ServerParts, server_parts
 
-_KEEP_ALIVE_S = 75
+_KEEP_ALIVE_S: Final = 75
+_TLS_GOODBYE_S: Final = 2.0
 
 
 def run_server(settings: Settings) -> None:
@@ -34,20 +38,24 @@ def _prepare(settings: Settings) -> Work:
 
 
 async def _serve(settings: Settings, lifetime: Lifetime) -> None:
+    certificate = Certificate.of(settings)
     listeners = lifetime.listeners or await _own_listeners(settings)
     async with server_parts(settings) as parts:
-        server = _Server(_config(settings, parts), lambda: lifetime.serving(parts.facts))
-        watching = asyncio.create_task(server.stop_at(lifetime.stopping))
+        server = _Server(_config(settings, parts), certificate, lambda: lifetime.serving(parts.facts))
+        watching = [asyncio.create_task(server.stop_at(lifetime.stopping))]
+        if certificate is not None:
+            watching.append(asyncio.create_task(certificate.watch()))
         try:
             await server.serve(sockets=listeners.all())
         finally:
-            watching.cancel()
+            for watch in watching:
+                watch.cancel()
 
 
 async def _own_listeners(settings: Settings) -> Listeners:
     """For a server alone; ``raworc up`` has looked already."""
     listeners = open_listeners(settings)
-    if not listeners.is_loopback:
+    if not listeners.is_loopback or settings.proxy_headers:
         await refuse_default_password(settings, await brought_up_to_date(settings))
     return listeners
 
@@ -55,14 +63,35 @@ async def _own_listeners(settings: Settings) -> Listeners:
 class _Server(uvicorn.Server):
     """uvicorn that leaves the signals to us: its own way ends the process before what it serves with is closed."""
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, certificate: Certificate | None, on_started: Callable[[], None]) -> None:
         super().__init__(config)
+        self._certificate = certificate
         self._on_started = on_started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
-        await super().startup(sockets)
+        """Listen, with TLS on the first of ``sockets`` where there is a certificate, then say so."""
+        public, private = (sockets or [])[:1], (sockets or [])[1:]
+        if self._certificate is None:
+            await super().startup(sockets)
+        else:
+            await super().startup(private)
+            for listener in public:
+                self.servers.append(await self._with_tls(listener, self._certificate))
         self._on_started()
+
+    async def _with_tls(self, listener: socket.socket, certificate: Certificate) -> asyncio.Server:
+        def protocol() -> asyncio.Protocol:
+            kind = cast("type[EdgeProtocol]", self.config.http_protocol_class)
+            return kind(self.config, self.server_state, self.lifespan.state)
+
+        return await asyncio.get_running_loop().create_server(
+            protocol,
+            sock=listener,
+            ssl=certificate.context,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=certificate.handshake_timeout_s,
+            ssl_shutdown_timeout=_TLS_GOODBYE_S,
+        )
 
     async def stop_at(self, stopping: asyncio.Event) -> None:
         """Drain once ``stopping`` is set."""

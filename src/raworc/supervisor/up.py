@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from raworc.domain.forwarding import Proxies
 from raworc.logs import configure
 from raworc.settings import Settings
 from raworc.supervisor.database import brought_up_to_date, has_default_password, refuse_default_password
@@ -21,6 +22,7 @@ from raworc.supervisor.listeners import Listeners, open_listeners
 from raworc.supervisor.postgres import EmbeddedPostgres
 from raworc.supervisor.processes import Child, Program
 from raworc.supervisor.summary import Summary, show
+from raworc.supervisor.tls import Certificate
 
 _GRACE_S: Final = 5.0  # on top of what a process takes to drain
 
@@ -33,6 +35,8 @@ def run_up(settings: Settings) -> None:
     Raises:
         RaworcError: it cannot start; the message says why, and nothing is left running.
     """
+    Certificate.of(settings)  # a bad one is told here, by us
+    Proxies.parse(settings.proxy_headers)
     prepare_home(settings)
     configure(settings, process="up", file=settings.logs_dir / "up.log")
     with claimed(settings) as tell:
@@ -59,7 +63,7 @@ class _Installation:
 
     async def start(self) -> Summary:
         """Everything serves when this returns."""
-        settings, is_public = self._settings, not self._listeners.is_loopback
+        settings, is_public = self._settings, not self._listeners.is_loopback or bool(self._settings.proxy_headers)
         if self._postgres is not None:
             settings = replace(settings, database_url=self._postgres.url)
         self._make_children(settings)

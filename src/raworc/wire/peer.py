@@ -26,9 +26,11 @@ class Door:
 class Peer:
     """One connection. ``door`` is set exactly when ``listener`` is ``door``.
 
+    ``is_local``: a program on this machine speaks for itself; never true of what a proxy passes on.
     ``closing`` is set when the server stops: whoever streams without end should end now.
     """
 
     listener: ListenerKind
     door: Door | None = None
+    is_local: bool = False
     closing: asyncio.Event = field(default_factory=asyncio.Event, compare=False)

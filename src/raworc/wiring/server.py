@@ -11,6 +11,7 @@ from raworc.api.app import create_api
 from raworc.api.dispatch import Dispatcher
 from raworc.api.edge import EdgeOptions, EdgeProtocol, edge_protocol
 from raworc.api.parts import ApiParts
+from raworc.domain.forwarding import Proxies
 from raworc.gateway.app import GatewayApp, GatewayLimits
 from raworc.gateway.callers import Callers
 from raworc.gateway.scripted import Scripted
@@ -102,6 +103,7 @@ def _edge(settings: Settings, keys: Keys) -> EdgeOptions:
         door_socket=str(settings.gateway_socket),
         model_socket=str(settings.model_socket),
         door_key=keys.door,
+        proxies=Proxies.parse(settings.proxy_headers),
         header_timeout_s=settings.header_timeout_s,
         body_idle_timeout_s=settings.body_idle_timeout_s,
     )
