@@ -263,6 +263,18 @@ async def test_paging_clamps_and_counts(agents, ann):
     assert (beyond.items, beyond.total) == ([], 5)
 
 
+async def test_the_count_keeps_up_with_agents_that_come_and_go_at_once(agents, ann, bob, admin):
+    for owner in (ann, bob):
+        await asyncio.gather(*(agents.create(owner, NewAgent(f"{owner.name}-{number}")) for number in range(8)))
+    gone = [agents.delete(ann, f"ann-{number}") for number in range(5)]
+    await asyncio.gather(*gone, *(agents.create(ann, NewAgent(f"more-{number}")) for number in range(3)))
+    counted = [(await agents.page(caller, AgentFilter())).total for caller in (ann, bob, admin)]
+    assert counted == [6, 8, 14]
+    with pytest.raises(Conflict):
+        await agents.create(ann, NewAgent("bob-1"))
+    assert (await agents.page(ann, AgentFilter())).total == 6
+
+
 async def test_the_state_filter_speaks_the_contracts_words(agents, ann, db, turns):
     for name in ("init", "idle", "held", "queued", "busy", "slept", "error"):
         await agents.create(ann, NewAgent(name + "-agent"))

@@ -121,6 +121,15 @@ async def test_agents_that_are_awake_are_listed_without_those_that_sleep(crowd: 
     assert await crowd.rows_read(lambda conn: agents.page(conn, busy, limit=30, offset=0)) < 50
 
 
+async def test_a_page_is_counted_without_reading_what_it_does_not_show(crowd: Watched):
+    owner = await crowd.conn.scalar(text("SELECT id FROM accounts WHERE name = 'admin'"))
+    for spaces in (None, frozenset[str](), frozenset({"default"})):
+        wanted = agents.Wanted(owner, spaces)
+        rows, total = await agents.page(crowd.conn, wanted, limit=30, offset=0)
+        assert (len(rows), total) == (30, MANY)
+        assert await crowd.rows_read(lambda conn, wanted=wanted: agents.page(conn, wanted, limit=30, offset=0)) < 150
+
+
 async def test_an_agent_is_found_by_its_name(crowd: Watched):
     assert await crowd.rows_read(lambda conn: agents.find(conn, "AGENT777")) < 50
 

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from raworc import __version__
 from raworc.api import exchange
 from raworc.api.agents import ROUTES as AGENT_ROUTES
+from raworc.api.direct import Direct, DirectRoutes
 from raworc.api.exchange import Exchange
 from raworc.api.openapi import describe
 from raworc.api.parts import ApiParts
@@ -61,7 +62,7 @@ def create_api(parts: ApiParts) -> "Api":
 
     for path in _DOCUMENTS:
         app.add_api_route(path, openapi, include_in_schema=False)
-    return Api(app)
+    return Api(app, DirectRoutes(app, ROUTES))
 
 
 def add_routes(app: FastAPI, routes: Sequence[Route]) -> None:
@@ -84,8 +85,9 @@ class _FilePath(PathConvertor):
 class Api:
     """What surrounds every request of the API."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, direct: DirectRoutes | None = None) -> None:
         self._app = app
+        self._direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; whatever goes wrong in it ends here."""
@@ -112,8 +114,17 @@ class Api:
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             refusal = BadRequest("The address holds a NUL character, which nothing here is named with")
             await _answer(scope, refusal)(scope, receive, send)
+        elif self._direct and (direct := self._direct.find(scope)):
+            await (await _answered(direct, Request(scope, receive)))(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+async def _answered(direct: Direct, request: Request) -> Response:
+    try:
+        return await direct(request)
+    except RaworcError as error:
+        return _answer(request.scope, error)
 
 
 def _noting(current: Exchange, send: Send) -> Send:

@@ -121,11 +121,9 @@ async def delete(conn: AsyncConnection, agent_id: uuid.UUID) -> None:
 
 
 def _conditions(wanted: Wanted) -> list[str]:
-    found = ["a.kind = 'named'"]
+    found = [_NAMED]
     if wanted.spaces is not None:
-        found.append(
-            "(a.owner_id = :owner_id OR a.space = ANY(:spaces))" if wanted.spaces else "a.owner_id = :owner_id"
-        )
+        found.append(_OWN_OR_IN_SPACES if wanted.spaces else _OWN)
     if wanted.text:
         found.append("(strpos(lower(a.name), lower(:text)) > 0 OR strpos(lower(a.description), lower(:text)) > 0)")
     if wanted.tags:
@@ -135,12 +133,22 @@ def _conditions(wanted: Wanted) -> list[str]:
     return found
 
 
+_NAMED: Final = "a.kind = 'named'"
+_OWN: Final = "a.owner_id = :owner_id"
+_OWN_OR_IN_SPACES: Final = "(a.owner_id = :owner_id OR a.space = ANY(:spaces))"
+_COUNTED: Final = frozenset({_NAMED, _OWN, _OWN_OR_IN_SPACES})
+"""Conditions that ``agent_counts`` can answer."""
+
+
 @cache
 def _page(conditions: tuple[str, ...]) -> tuple[Statement, Statement]:
     """The page and its count, for one of the few combinations of conditions."""
     where = " AND ".join(conditions)
     home = _HOME if any("s." in condition for condition in conditions) else "FROM agents a"
     count = f"SELECT count(*) {home} WHERE {where}"
+    if _COUNTED.issuperset(conditions):
+        total = "coalesce(sum(a.count), 0)::bigint"
+        count = f"SELECT {total} FROM agent_counts a WHERE {where}"  # noqa: S608  constants; the same columns' names
     order = "ORDER BY a.created_at DESC, a.id DESC"
     chosen = f"SELECT a.id {home} WHERE {where} {order} LIMIT :limit OFFSET :offset"
     listing = f"SELECT {_COLUMNS}, ({count}) AS total {_HOME} JOIN ({chosen}) AS chosen ON chosen.id = a.id {order}"

@@ -207,6 +207,33 @@ agents = Table(
     Index("ix_agents_tags", "tags", postgresql_using="gin"),
 )
 
+agent_counts = Table(  # how many agents there are, kept by a trigger: counting a million takes a second
+    "agent_counts",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("owner_id", UUID, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("space", Text, ForeignKey("spaces.name", ondelete="CASCADE"), primary_key=True),
+    _count("count"),
+)
+
+_COUNT_AGENTS = """
+CREATE FUNCTION raworc_count_agents() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        UPDATE agent_counts SET count = count - 1
+        WHERE kind = OLD.kind AND owner_id = OLD.owner_id AND space = OLD.space;
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        INSERT INTO agent_counts (kind, owner_id, space, count) VALUES (NEW.kind, NEW.owner_id, NEW.space, 1)
+        ON CONFLICT (kind, owner_id, space) DO UPDATE SET count = agent_counts.count + 1;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER count_agents AFTER INSERT OR DELETE OR UPDATE OF kind, owner_id, space ON agents
+DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION raworc_count_agents()
+"""  # at commit: the row of a count is locked for as short as can be
+event.listen(metadata, "after_create", DDL(_COUNT_AGENTS))
+
 agent_secrets = Table(
     "agent_secrets",
     metadata,

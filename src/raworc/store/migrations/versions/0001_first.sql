@@ -274,6 +274,16 @@ CREATE INDEX ix_agents_tags ON agents USING gin (tags);
 
 CREATE UNIQUE INDEX uq_agents_named ON agents (lower(name)) WHERE kind = 'named';
 
+CREATE TABLE agent_counts (
+    kind TEXT NOT NULL,
+    owner_id UUID NOT NULL,
+    space TEXT NOT NULL,
+    count BIGINT DEFAULT 0 NOT NULL,
+    CONSTRAINT pk_agent_counts PRIMARY KEY (kind, owner_id, space),
+    CONSTRAINT fk_agent_counts_owner_id FOREIGN KEY(owner_id) REFERENCES accounts (id) ON DELETE CASCADE,
+    CONSTRAINT fk_agent_counts_space FOREIGN KEY(space) REFERENCES spaces (name) ON DELETE CASCADE
+);
+
 CREATE TABLE runs (
     id UUID NOT NULL,
     session_id UUID NOT NULL,
@@ -370,6 +380,21 @@ CREATE TABLE segments (
     CONSTRAINT uq_segments_session_id_event_seq UNIQUE (session_id, event_seq),
     CONSTRAINT fk_segments_turn_id FOREIGN KEY(turn_id) REFERENCES turns (id) ON DELETE CASCADE
 );
+
+CREATE FUNCTION raworc_count_agents() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        UPDATE agent_counts SET count = count - 1
+        WHERE kind = OLD.kind AND owner_id = OLD.owner_id AND space = OLD.space;
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        INSERT INTO agent_counts (kind, owner_id, space, count) VALUES (NEW.kind, NEW.owner_id, NEW.space, 1)
+        ON CONFLICT (kind, owner_id, space) DO UPDATE SET count = agent_counts.count + 1;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER count_agents AFTER INSERT OR DELETE OR UPDATE OF kind, owner_id, space ON agents
+DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION raworc_count_agents();
 
 CREATE SCHEMA request_days;
 CREATE FUNCTION raworc_text(body bytea) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT AS $$
