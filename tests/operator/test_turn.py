@@ -264,3 +264,16 @@ async def test_a_setup_that_fails_is_a_note(place: World):
             "text": "The setup script failed:\nno such thing\n[exit code 7]",
         }
         assert answer(await place.ask("hello")) == "You said: hello"
+
+
+async def test_a_full_workspace_is_said_to_be_full_and_can_be_emptied(place: World):
+    async with place.operator():
+        await place.create(limits={"disk_mb": 16})
+        filled = await place.ask(bash("head -c 9M /dev/zero > a; head -c 9M /dev/zero > b; echo done"))
+        full = "[the workspace is full: nothing can be written until files are deleted or cut short]"
+        assert answer(filled) == f"done\n{full}"
+        assert "does not fit: the workspace may hold 16 MiB" in answer(
+            await place.ask(tool("write_file", path="c", content="more"))
+        )
+        assert answer(await place.ask(bash("echo more > c"))).endswith(full)
+        assert answer(await place.ask(bash("rm a b; echo more > c; cat c"))) == "more"

@@ -72,9 +72,9 @@ def test_noise_never_delivers_too_much(parts: list[bytes], room: int):
 
 
 def test_a_request_carries_everything():
-    made = request(Command("echo ü", timeout_s=2.5, max_output_bytes=10), {"A": "1", "B": "x=y"})
-    limit_s, most, env_size, script_size = REQUEST.unpack_from(made)
-    assert (limit_s, most) == (2.5, 10)
+    made = request(Command("echo ü", timeout_s=2.5, max_output_bytes=10), {"A": "1", "B": "x=y"}, 4096)
+    limit_s, most, largest, env_size, script_size = REQUEST.unpack_from(made)
+    assert (limit_s, most, largest) == (2.5, 10, 4096)
     rest = made[REQUEST.size :]
     assert rest == b"A=1\0B=x=y" + "echo ü".encode()
     assert (env_size, script_size) == (len(b"A=1\0B=x=y"), len("echo ü".encode()))
@@ -83,9 +83,9 @@ def test_a_request_carries_everything():
 @pytest.mark.parametrize("env", [{"A=B": "x"}, {"": "x"}, {"A": "x\0"}, {"A\0": "x"}])
 def test_names_and_values_that_no_environment_holds_are_refused(env: dict[str, str]):
     with pytest.raises(SandboxError, match="cannot be set"):
-        request(Command("true"), env)
+        request(Command("true"), env, 0)
 
 
 def test_a_request_is_bounded():
     with pytest.raises(SandboxError, match="16777216"):
-        request(Command("x" * 17_000_000), {})
+        request(Command("x" * 17_000_000), {}, 0)

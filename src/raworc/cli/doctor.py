@@ -111,7 +111,7 @@ def _limits(settings: Settings) -> Iterator[Fact]:
     yield Fact("processor", "each sandbox as a whole" if "cpu" in used else "weak: shared fairly by the kernel only")
     strong = "pids" in used or host.counts_processes_per_sandbox()
     yield Fact("pids", "each sandbox as a whole" if strong else "weak: counted together with all of this user's")
-    yield Fact("disk", "watched every second while a command runs; one file can never exceed the limit")
+    yield Fact("disk", "looked at ten times a second while a command runs; a full workspace can only shrink")
     frozen = parents is not None and (parents.version == 2 or "freezer" in parents.folders)  # noqa: PLR2004  a version
     yield Fact("pause", "by the freezer" if frozen else "not possible here")
 

@@ -33,6 +33,11 @@ LISTS: Final[Mapping[str, int]] = {"tools": 65_536, "guardrails": 65_536, "knowl
 those that mean nothing here are kept and shown, and a note in each turn says so."""
 
 
+def disk_mb(limits: Mapping[str, Any]) -> int:
+    """How large an agent's files may become together; ``limits`` are those that were given."""
+    return int(limits.get("disk_mb", LIMITS["disk_mb"][2]))
+
+
 @dataclass(frozen=True)
 class NewAgent:
     """An agent to be made. None stands for the default."""

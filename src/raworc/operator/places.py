@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -109,11 +109,13 @@ class Place:
             secrets = await patiently(lambda: self._premises.secrets(agent))
         except Unavailable as error:
             raise SandboxUnavailable(error.message) from error
+        limits = _limits(agent.limits)
+        self._workspace = replace(self._workspace, disk_mb=limits.disk_mb)
         spec = SandboxSpec(
             workspace=self._workspace,
             epoch=self._hold.epoch,
             env=environment(secrets, self._hold, agent, self._token(agent)),
-            limits=_limits(agent.limits),
+            limits=limits,
             network=agent.network,
         )
         for delay_s in _RETRY_AFTER_S:

@@ -270,7 +270,7 @@ def _remark(end: Exit, timeout_s: float) -> str:
         case "memory":
             return "\n[stopped: out of memory]"
         case "disk":
-            return "\n[stopped: out of disk space]"
+            return "\n[the workspace is full: nothing can be written until files are deleted or cut short]"
         case "cancelled":
             return "\n[cancelled]"
 

@@ -37,6 +37,8 @@ _EMPTY_TIMEOUT_S: Final = 30.0
 _LISTEN_POLL_S: Final = 0.005
 _FILE_SIZE_EXIT: Final = 128 + signal.SIGXFSZ
 _MEBIBYTE: Final = 1_048_576
+_OVERRUNS: Final = 2
+"""Looks at a full workspace that still grows although every command was told to end; then the sandbox is ended."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +66,7 @@ class Bubble:
         self._errors = spawned.errors
         self._running: set[RunningCommand] = set()
         self._frozen = False
+        self._overruns = 0
         self._died = asyncio.Event()
         plate = DoorPlate(spec.workspace.session_id, spec.epoch, around.door_key)
         self._door = Door(socket.socket(fileno=spawned.door), around.gateway, plate)
@@ -101,14 +104,14 @@ class Bubble:
         """Run one command; see the contract."""
         self._check_alive()
         env = {**self._spec.env, **BASE_ENV, **command.env}
-        running = RunningCommand(command, env, CommandLink(self._hand_over, self._kill, lambda: self._frozen))
+        link = CommandLink(self._hand_over, self._kill, lambda: self._frozen)
+        running = RunningCommand(command, env, link, await self._watch.largest_file())
         self._running.add(running)
-        self._watch.wake()
         kills = cgroups.oom_kills(self._life.group)
         try:
             async with aclosing(running.events()) as events:
                 async for event in events:
-                    yield self._explained(event, kills) if isinstance(event, Exit) else event
+                    yield await self._explained(event, kills) if isinstance(event, Exit) else event
         finally:
             self._running.discard(running)
 
@@ -133,17 +136,21 @@ class Bubble:
         if self._died.is_set():
             raise SandboxDied("The sandbox has ended")
 
-    def _explained(self, done: Exit, kills_before: int) -> Exit:
-        """Which limit of the sandbox, if any, made the command fail."""
-        if done.reason != "exited" or done.code == 0:
+    async def _explained(self, done: Exit, kills_before: int) -> Exit:
+        """Which limit of the sandbox, if any, made the command fail, or was overrun by it."""
+        overrun = await self._watch.has_overrun()
+        if done.reason != "exited":
             return done
-        if done.code == _FILE_SIZE_EXIT:
+        if overrun or done.code == _FILE_SIZE_EXIT:
             return replace(done, reason="disk")
+        if done.code == 0:
+            return done
         return replace(done, reason="memory") if cgroups.oom_kills(self._life.group) > kills_before else done
 
     async def _on_full(self) -> None:
-        """The workspace is over its limit: end what runs, or what was left in the background."""
-        if not self._running:
+        """The workspace grows over its limit: end what runs. If that is not what makes it grow, end all."""
+        self._overruns = self._overruns + 1 if all(running.is_ending for running in self._running) else 0
+        if not self._running or self._overruns > _OVERRUNS:
             self._kill()
         for running in self._running:
             running.end("disk")

@@ -21,7 +21,7 @@ from raworc.sandbox.driver import (
     SandboxStartFailed,
     Workspace,
 )
-from raworc.sandbox.files import WorkspaceFiles, session_uid, workspace_path
+from raworc.sandbox.files import session_uid, workspace_files, workspace_path
 from raworc.sandbox.lives import Life, Lives, emptied
 from raworc.sandbox.spawner import Spawned, Spawner
 from raworc.sandbox.spawner_process import Order
@@ -90,8 +90,7 @@ class BubblewrapDriver:
 
     def files(self, workspace: Workspace) -> Files:
         """The files of a workspace, from any process of the node."""
-        path = workspace_path(self._places.sessions_dir, workspace)
-        return WorkspaceFiles(path, session_uid(self._places.uid_base, workspace))
+        return workspace_files(self._places.sessions_dir, self._places.uid_base)(workspace)
 
     async def _open(self, spec: SandboxSpec, *, filtered: bool) -> Bubble:
         if spec.network != "none":

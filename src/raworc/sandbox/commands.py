@@ -93,13 +93,18 @@ class Answer:
 class RunningCommand:
     """One command under way. ``end`` may be called by others (the disk watch) to stop it for a reason."""
 
-    def __init__(self, command: Command, env: Mapping[str, str], link: CommandLink) -> None:
+    def __init__(self, command: Command, env: Mapping[str, str], link: CommandLink, largest_file: int) -> None:
         self._command = command
-        self._request = request(command, env)
+        self._request = request(command, env, largest_file)
         self._link = link
         self._answer = Answer(command.max_output_bytes)
         self._writer: asyncio.StreamWriter | None = None
         self._reason: ExitReason | None = None
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it was told to stop."""
+        return self._reason is not None
 
     def end(self, reason: ExitReason) -> None:
         """Stop it; its exit will say why."""
@@ -178,8 +183,8 @@ class RunningCommand:
             return
 
 
-def request(command: Command, env: Mapping[str, str]) -> bytes:
-    """The bytes that ask the guest for a command.
+def request(command: Command, env: Mapping[str, str], largest_file: int) -> bytes:
+    """The bytes that ask the guest for a command that may write files of up to ``largest_file`` bytes.
 
     Raises:
         SandboxError: it can never run: a NUL where none may be, or above 16 MiB.
@@ -193,7 +198,7 @@ def request(command: Command, env: Mapping[str, str]) -> bytes:
         raise SandboxError("A command cannot hold a NUL character")
     if len(entries) + len(script) + REQUEST.size > MAX_REQUEST_BYTES:
         raise SandboxError(f"A command and its environment together may have {MAX_REQUEST_BYTES} bytes at most")
-    header = REQUEST.pack(command.timeout_s, max(0, command.max_output_bytes), len(entries), len(script))
+    header = REQUEST.pack(command.timeout_s, max(0, command.max_output_bytes), largest_file, len(entries), len(script))
     return header + entries + script
 
 

@@ -56,17 +56,29 @@ class FileTooLarge(FileError):
     """Above ``MAX_FILE_BYTES``."""
 
 
+class WorkspaceFull(FileError):
+    """The workspace would be above its limit. Deleting, and writing what makes it no larger, are possible."""
+
+
 @dataclass(frozen=True)
 class Workspace:
-    """Names a session's files: the session, and a number unique on the node (the source of its host uid)."""
+    """Names a session's files: the session, and a number unique on the node (the source of its host uid).
+
+    ``disk_mb`` is how large the files may become together; ``Files.write`` keeps to it.
+    """
 
     session_id: SessionId
     number: int
+    disk_mb: int = 2048
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one sandbox may use. Units in the names; ``pids`` counts processes and threads."""
+    """What one sandbox may use. Units in the names; ``pids`` counts processes and threads.
+
+    A workspace above ``disk_mb`` is full: what makes it grow is ended, and further commands cannot write to files
+    until it has shrunk. They can read, delete, and cut files short.
+    """
 
     memory_mb: int = 1024
     cpus: float = 1.0
@@ -117,8 +129,9 @@ ExitReason = Literal["exited", "timeout", "cancelled", "memory", "disk"]
 class Exit:
     """The last event of a command.
 
-    ``code`` is the exit status (128 + n for a signal n). ``reason`` says who ended it. ``left_out_bytes``
-    counts output that was dropped from the middle; it belongs after ``head_bytes`` delivered bytes.
+    ``code`` is the exit status (128 + n for a signal n). ``reason`` says who ended it; ``disk`` also that it ran into
+    the workspace's limit, or ended by itself and left the workspace above it. ``left_out_bytes`` counts output that
+    was dropped from the middle; it belongs after ``head_bytes`` delivered bytes.
     """
 
     code: int
@@ -205,7 +218,10 @@ class Files(Protocol):
         ...
 
     def write(self, path: str, data: bytes) -> FileEntry:
-        """Create or replace a regular file atomically, missing parents included; owned by the session."""
+        """Create or replace a regular file atomically, missing parents included; owned by the session.
+
+        Raises :class:`WorkspaceFull` when it would grow and the workspace has no room for that.
+        """
         ...
 
     def delete(self, path: str) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from raworc.sandbox import trees
 from raworc.sandbox.beneath import components, encoded, open_beneath, open_root, resolve, shown, unshown
 from raworc.sandbox.driver import (
     MAX_FILE_BYTES,
@@ -23,6 +24,7 @@ from raworc.sandbox.driver import (
     FileTooLarge,
     NoSuchFile,
     Workspace,
+    WorkspaceFull,
 )
 
 _FOLDER_MODE: Final = 0o755
@@ -30,11 +32,17 @@ _FILE_MODE: Final = 0o644
 _READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _ITSELF: Final = os.O_PATH | os.O_NOFOLLOW
 _CHUNK_BYTES: Final = 1_048_576
+_MEBIBYTE: Final = 1_048_576
 
 
 def workspace_files(sessions_dir: Path, uid_base: int) -> Callable[[Workspace], Files]:
     """``driver.files`` for processes that open no sandboxes (servers)."""
-    return lambda workspace: WorkspaceFiles(workspace_path(sessions_dir, workspace), session_uid(uid_base, workspace))
+
+    def files(workspace: Workspace) -> Files:
+        folder, uid = workspace_path(sessions_dir, workspace), session_uid(uid_base, workspace)
+        return WorkspaceFiles(folder, uid, workspace.disk_mb * _MEBIBYTE)
+
+    return files
 
 
 def workspace_path(sessions_dir: Path, workspace: Workspace) -> Path:
@@ -50,9 +58,10 @@ def session_uid(uid_base: int, workspace: Workspace) -> int | None:
 class WorkspaceFiles:
     """``Files`` of the driver contract. Errors of the kernel are translated in one place, :func:`_translated`."""
 
-    def __init__(self, folder: Path, uid: int | None) -> None:
+    def __init__(self, folder: Path, uid: int | None, limit_bytes: int) -> None:
         self._folder = folder
         self._uid = uid
+        self._limit_bytes = limit_bytes
 
     def list(self, path: str, offset: int, limit: int) -> FileList:
         """The entries directly below ``path``."""
@@ -88,7 +97,8 @@ class WorkspaceFiles:
         with _translated(path), self._root() as root:
             *parents, name = resolve(root, names) or [""]
             with self._made(root, parents) as folder:
-                self._check_replaceable(folder, name, path)
+                former = self._replaceable(folder, name, path)
+                self._check_room(len(data) - former, path)
                 self._replace(folder, name, data)
                 entry = self._entry(name, folder)
         if entry is None:
@@ -168,10 +178,20 @@ class WorkspaceFiles:
         if self._uid is not None:
             os.chown(name, self._uid, self._uid, dir_fd=folder, follow_symlinks=False)
 
-    def _check_replaceable(self, folder: int, name: str, path: str) -> None:
+    def _replaceable(self, folder: int, name: str, path: str) -> int:
+        """The size of what is there, 0 for nothing."""
         entry = self._entry(name, folder) if name else None
         if not name or (entry is not None and entry.kind not in ("file", "symlink")):
             raise BadPath(f"'{shown(path)}' is there and not a file")
+        return entry.size_bytes if entry is not None and entry.kind == "file" else 0
+
+    def _check_room(self, more_bytes: int, path: str) -> None:
+        """Measured each time: whoever else writes here tells nobody. A tree of 100,000 files takes half a second."""
+        if more_bytes <= 0:
+            return
+        if trees.measure(self._folder, self._limit_bytes) + more_bytes > self._limit_bytes:
+            most = self._limit_bytes // _MEBIBYTE
+            raise WorkspaceFull(f"'{shown(path)}' does not fit: the workspace may hold {most} MiB; delete files first")
 
     def _entry(self, name: str, folder: int) -> FileEntry | None:
         """One entry of an open folder, None when it has just gone."""

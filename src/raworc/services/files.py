@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from raworc.domain.access import Verb
+from raworc.domain.agents import disk_mb
 from raworc.domain.lifecycle import ASLEEP
 from raworc.domain.paths import check_path
 from raworc.domain.text import storable_text
@@ -21,6 +22,7 @@ from raworc.sandbox.driver import (
     FileTooLarge,
     NoSuchFile,
     Workspace,
+    WorkspaceFull,
 )
 from raworc.services import agents
 from raworc.services.accounts import Caller
@@ -97,7 +99,7 @@ class AgentFiles:
             row = await agents.find(conn, caller, name, verb)
         if row.state in ASLEEP:
             raise Conflict(f"Agent '{row.name}' is asleep: wake it to reach its files")
-        return Workspace(SessionId(row.session_id), row.session_number)
+        return Workspace(SessionId(row.session_id), row.session_number, disk_mb(row.limits))
 
 
 @contextmanager
@@ -110,7 +112,7 @@ def _translated() -> Generator[None]:
         raise NotFound(_text(error)) from None
     except DirectoryNotEmpty as error:
         raise Conflict(_text(error)) from None
-    except FileTooLarge as error:
+    except (FileTooLarge, WorkspaceFull) as error:
         raise PayloadTooLarge(_text(error)) from None
 
 

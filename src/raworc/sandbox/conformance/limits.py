@@ -1,9 +1,10 @@
 """Bombs: each hurts only the command that throws it, and the sandbox works on."""
 
+from dataclasses import replace
 from typing import Final
 
-from raworc.sandbox.conformance.bench import Bench, Case, count, expect, run, same
-from raworc.sandbox.driver import Limits, Sandbox
+from raworc.sandbox.conformance.bench import Bench, Case, count, expect, raising, run, same
+from raworc.sandbox.driver import Limits, Sandbox, SandboxDied, WorkspaceFull
 
 _SMALL: Final = Limits(memory_mb=256, cpus=1.0, pids=64, disk_mb=64)
 
@@ -84,7 +85,50 @@ async def the_workspace_is_limited(bench: Bench) -> None:
         same(done.exit.reason, "disk", "why it ends")
         freed = await run(sandbox, "rm -f f*; echo freed")
         same(freed.text, "freed", "making room afterwards")
-        same((await run(sandbox, "sleep 1.5; echo > small && echo written")).text, "written", "writing after that")
+        same((await run(sandbox, "echo > small && echo written")).text, "written", "writing after that")
+
+
+async def a_full_workspace_can_only_shrink(bench: Bench) -> None:
+    """However short the command was that filled it."""
+    async with bench.sandbox(limits=_SMALL) as sandbox:
+        filled = await run(sandbox, "for i in 1 2 3; do head -c 30M /dev/zero > f$i; done; echo done")
+        same(filled.exit.reason, "disk", "how the command ends that fills it")
+        for script in ("echo more > g", "head -c 1M /dev/zero >> f1", "truncate -s 1G g", "cp f1 g", "echo > /tmp/g"):
+            same((await run(sandbox, script)).exit.code != 0, True, f"whether '{script}' fails")  # noqa: FBT003
+        same((await run(sandbox, "cat f1 | wc -c && ls")).exit.code, 0, "the end of reading")
+        same((await run(sandbox, ": > f1 && rm -f f2 g && echo freed")).text, "freed", "making room")
+        same((await run(sandbox, "echo more > g && cat g")).text, "more", "writing after that")
+
+
+async def a_command_that_fills_it_is_ended_soon(bench: Bench) -> None:
+    script = "import os\nb = bytes(1 << 20)\nfor i in range(20000):\n open(f'f{i}', 'wb').write(b)"
+    async with bench.sandbox(limits=_SMALL) as sandbox:
+        done = await run(sandbox, f'python3 -c "{script}"', timeout_s=50)
+        same(done.exit.reason, "disk", "why it ends")
+        expect(done.seconds < 5, f"it takes {done.seconds} s")
+        size = int((await run(sandbox, "du -sm . | cut -f1")).text)
+    expect(size < 1500, f"it holds {size} MiB")
+
+
+async def what_ignores_its_end_does_not_fill_it_either(bench: Bench) -> None:
+    script = "trap '' TERM; i=0; while :; do i=$((i+1)); head -c 1M /dev/zero > f$i; sleep 0.01; done"
+    async with bench.sandbox(limits=_SMALL) as sandbox:
+        with raising(SandboxDied, "a command that goes on filling the workspace"):
+            await run(sandbox, script, timeout_s=50)
+
+
+async def files_are_not_written_to_a_full_workspace(bench: Bench) -> None:
+    workspace = replace(bench.workspace(), disk_mb=16)
+    async with bench.sandbox(workspace, limits=Limits(disk_mb=16)) as sandbox:
+        await run(sandbox, "head -c 15M /dev/zero > big")
+        files = bench.driver.files(workspace)
+        files.write("small", b"x" * 1000)
+        with raising(WorkspaceFull, "writing more than there is room for"):
+            files.write("new", b"x" * 2_000_000)
+        same({entry.name for entry in files.list("", 0, 10).entries}, {"big", "small"}, "what is there")
+        files.write("big", b"x" * 14_000_000)
+        files.delete("big")
+        files.write("new", b"x" * 2_000_000)
 
 
 async def a_workspace_filled_by_many_files_is_limited(bench: Bench) -> None:
@@ -138,6 +182,10 @@ CASES: tuple[Case, ...] = (
     temporary_files_are_limited,
     one_file_is_limited,
     the_workspace_is_limited,
+    a_full_workspace_can_only_shrink,
+    a_command_that_fills_it_is_ended_soon,
+    what_ignores_its_end_does_not_fill_it_either,
+    files_are_not_written_to_a_full_workspace,
     a_workspace_filled_by_many_files_is_limited,
     open_files_are_limited,
     no_core_is_written,

@@ -64,8 +64,11 @@ def signal_session(session: int, number: int) -> None:
             continue
 
 
-def become(script: bytes, env: bytes, output: int, tell: int, pids: int) -> None:
-    """In the child: turn into the command. Never returns; a failure is told as an errno."""
+def become(script: bytes, env: bytes, output: int, tell: int, limits: "tuple[int, int]") -> None:
+    """In the child: turn into the command, within ``limits``: processes, and bytes of a file.
+
+    Never returns; a failure is told as an errno.
+    """
     try:
         os.setsid()
         for number in range(1, _signal.NSIG):
@@ -82,11 +85,13 @@ def become(script: bytes, env: bytes, output: int, tell: int, pids: int) -> None
         adjust = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
         os.write(adjust, b"1000")  # memory runs out: the command dies, not the guest
         os.close(adjust)
+        pids, file_bytes = limits
         resource.setrlimit(resource.RLIMIT_NPROC, (pids, pids))
         os.chdir("/agent")
-        os.execve(  # noqa: S606  bash is the shell
-            "/bin/bash", arguments(script), dict(entry.split(b"=", 1) for entry in env.split(b"\0") if entry)
-        )
+        words, variables = arguments(script), dict(entry.split(b"=", 1) for entry in env.split(b"\0") if entry)
+        if file_bytes < resource.getrlimit(resource.RLIMIT_FSIZE)[1]:  # only now: a long script is a file itself
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+        os.execve("/bin/bash", words, variables)  # noqa: S606  bash is the shell
     except OSError as error:
         os.write(tell, struct.pack("i", error.errno))
     finally:

@@ -2,8 +2,8 @@
 
 import struct
 
-REQUEST = struct.Struct("!dQII")
-"""Time limit (s), most output (bytes), lengths of environment and script, which follow."""
+REQUEST = struct.Struct("!dQQII")
+"""Time limit (s), most output and largest file (bytes), lengths of environment and script, which follow."""
 FRAME = struct.Struct("!cI")
 """Kind and length. Kinds: ``o`` output, ``x`` an EXIT, ``e`` a FAILURE."""
 EXIT = struct.Struct("!iBIQQ")

@@ -58,7 +58,7 @@ class Run:
         self.output = bytearray()
         self.tail = bytearray()
         self.frames = bytearray()
-        self.head_limit = self.tail_limit = 0
+        self.head_limit = self.tail_limit = self.file_limit = 0
         self.total = self.head = 0
         self.started = self.stop_at = self.kill_at = self.flush_at = 0.0
         self.flushed = 0.0
@@ -181,7 +181,7 @@ class Guest:
 
     def begin(self, run: Run) -> None:
         """Start the command once its request is complete."""
-        limit_s, most, env_size, script_size = REQUEST.unpack_from(run.request)
+        limit_s, most, run.file_limit, env_size, script_size = REQUEST.unpack_from(run.request)
         if len(run.request) < REQUEST.size + env_size + script_size:
             return
         script_at = REQUEST.size + env_size
@@ -208,7 +208,7 @@ class Guest:
         try:
             run.pid = os.fork()
             if not run.pid:
-                become(script, env, pipe_end, tell, self.pids)
+                become(script, env, pipe_end, tell, (self.pids, run.file_limit))
         except OSError:
             os.close(pipe)
             os.close(told)
