@@ -18,6 +18,7 @@ _LONGEST_SOCKET_DIR = 80  # bytes; a socket's whole path has 107
 
 
 _VARIABLE = "variable"
+_MAY_BE_ZERO = ("RAWORC_PORT", "RAWORC_DISK_FREE_MB", "RAWORC_BALLAST_MB")
 _T = TypeVar("_T")
 
 
@@ -41,7 +42,7 @@ def variable(
     most: int = 2**31 - 1,
 ) -> _T:
     """A field that the environment variable ``key`` sets. ``repr`` does not show secret ones."""
-    bounds = (0 if isinstance(default, float) or key == "RAWORC_PORT" else 1, most)
+    bounds = (0 if isinstance(default, float) or key in _MAY_BE_ZERO else 1, most)
     told = Variable(key, meaning, choices, bounds)
     return field(default=default, repr=not is_secret, metadata={_VARIABLE: told})
 
@@ -148,6 +149,14 @@ class Settings:
     )
     context_soft_limit_tokens: int = variable(
         "RAWORC_CONTEXT_SOFT_LIMIT_TOKENS", 100_000, "Size of a conversation that counts as full."
+    )
+    disk_free_mb: int = variable(
+        "RAWORC_DISK_FREE_MB",
+        512,
+        "MiB a disk must have free for new work; below a quarter model calls are refused, too. 0: never refuse.",
+    )
+    ballast_mb: int = variable(
+        "RAWORC_BALLAST_MB", 256, "Size of the file that is let go when the embedded Postgres' disk is full. 0: none."
     )
 
     @property

@@ -270,10 +270,11 @@ async def test_a_full_workspace_is_said_to_be_full_and_can_be_emptied(place: Wor
     async with place.operator():
         await place.create(limits={"disk_mb": 16})
         filled = await place.ask(bash("head -c 9M /dev/zero > a; head -c 9M /dev/zero > b; echo done"))
-        full = "[the workspace is full: nothing can be written until files are deleted or cut short]"
+        full = "[out of disk space: delete files or cut them short first, in a command of its own]"
         assert answer(filled) == f"done\n{full}"
         assert "does not fit: the workspace may hold 16 MiB" in answer(
             await place.ask(tool("write_file", path="c", content="more"))
         )
         assert answer(await place.ask(bash("echo more > c"))).endswith(full)
-        assert answer(await place.ask(bash("rm a b; echo more > c; cat c"))) == "more"
+        assert answer(await place.ask(bash("rm a b; echo freed"))) == "freed"
+        assert answer(await place.ask(bash("echo more > c; cat c"))) == "more"

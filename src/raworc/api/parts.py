@@ -1,7 +1,7 @@
 """What the API is built from: handed in once by ``wiring.py``, reached through the application's state."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from starlette.requests import Request
@@ -12,6 +12,7 @@ from raworc.services.events import Events
 from raworc.services.files import AgentFiles
 from raworc.services.requests import Requests
 from raworc.services.sessions import Sessions
+from raworc.services.storage import Storage
 from raworc.services.turns import Turns
 
 
@@ -30,6 +31,7 @@ class ApiParts:
     files: AgentFiles
     requests: Requests
     ready: Callable[[], Awaitable[None]]
+    storage: Storage = field(default_factory=Storage)
     body_limit_bytes: int = 1_048_576
     blocking_timeout_s: float = 900.0
 

@@ -49,9 +49,13 @@ class Version(Answer):
 
 
 class Health(Answer):
-    """Health, for callers that accept JSON. ``database`` is null where it was not asked."""
+    """Health, for callers that accept JSON. ``database`` is null where it was not asked.
+
+    ``storage`` is ``low`` while new work is refused for want of disk; reading and deleting are possible then.
+    """
 
     status: Literal["ok"]
     timestamp: str
     version: str
     database: Literal["connected"] | None
+    storage: Literal["ok", "low"]

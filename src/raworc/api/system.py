@@ -50,7 +50,9 @@ async def _check(request: Request) -> None:
 def _healthy(request: Request, *, database: str | None) -> Response:
     if "application/json" not in request.headers.get("accept", ""):
         return PlainTextResponse("OK")
-    return Json({"status": "ok", "timestamp": rfc3339(now()), "version": __version__, "database": database})
+    storage = "low" if parts_of(request).storage.is_low else "ok"
+    found = {"status": "ok", "timestamp": rfc3339(now()), "version": __version__, "database": database}
+    return Json({**found, "storage": storage})
 
 
 _TEXT: Final = "text/plain"

@@ -19,6 +19,7 @@ from rich.text import Text
 from raworc.cli.address import Home
 from raworc.cli.options import Json
 from raworc.cli.output import console, print_json, printable
+from raworc.domain.storage import MEBIBYTE
 from raworc.keys import load_keys
 from raworc.logs import configure
 from raworc.sandbox import host, seccomp
@@ -27,6 +28,7 @@ from raworc.sandbox.attack.ground import Gateway
 from raworc.sandbox.attack.standin import standing_in
 from raworc.sandbox.bubblewrap import Places
 from raworc.sandbox.spawner import Spawner
+from raworc.services.storage import Storage
 from raworc.settings import Settings, read_settings
 
 Attack = Annotated[bool, typer.Option("--attack", help="Try to get out of a fresh sandbox.")]
@@ -85,6 +87,7 @@ def _facts(settings: Settings) -> Iterator[Fact]:
     yield from _limits(settings)
     yield _postgres(settings)
     yield from _home(settings)
+    yield from _room(settings)
     upstream = f"Anthropic, {settings.anthropic_base_url or 'its own address'}"
     yield Fact("models", upstream if settings.anthropic_api_key else _NO_UPSTREAM)
 
@@ -141,6 +144,16 @@ def _home(settings: Settings) -> Iterator[Fact]:
         if mode & forbidden:
             cure = f"run 'chmod {mode & ~forbidden:o} {folder}'"
             yield Fact("home", f"'{folder}' is open to other users ({mode:04o})", cure)
+
+
+def _room(settings: Settings) -> Iterator[Fact]:
+    storage = Storage.of(settings)
+    room = storage.fullest()
+    if room is None:
+        return
+    free, needed = room.free_bytes // MEBIBYTE, storage.marks.new_work_bytes // MEBIBYTE
+    cure = f"free some space where '{room.folder}' lies" if storage.is_low else None
+    yield Fact("free disk", f"{free} MiB; new work needs {needed} ('RAWORC_DISK_FREE_MB')", cure)
 
 
 async def _attacked(settings: Settings) -> list[Finding]:

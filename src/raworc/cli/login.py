@@ -20,6 +20,8 @@ User = Annotated[str, typer.Option(help="The account's name.")]
 CaFile = Annotated[Path | None, typer.Option("--ca-file", help="Trust this CA (PEM), now and in later commands.")]
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 
+_STORAGE = {"low": "low: the server's disk is nearly full, new work is refused until there is room"}
+
 
 def login(
     *, url: Url = None, user: User = "admin", password_stdin: PasswordStdin = False, ca_file: CaFile = None
@@ -72,6 +74,8 @@ def _facts(address: str, token: str | None) -> tuple[dict[str, str], str | None]
     try:
         with Raworc(address, token, timeout_s=5, ca_file=_ca_file(address)) as client:
             facts["version"] = client.version().version
+            health = client.health()
+            facts["storage"] = _STORAGE.get(health.storage, health.storage)
             if token is None:
                 return facts, "not logged in: run 'raworc login'"
             profile = client.whoami()

@@ -8,7 +8,7 @@ from raworc.client.agents import Agents
 from raworc.client.files import Files
 from raworc.client.requests import Requests
 from raworc.client.responses import Responses
-from raworc.client.shapes import Login, Profile, Version
+from raworc.client.shapes import Health, Login, Profile, Version
 from raworc.client.transport import Transport, segment, without_none
 
 DEFAULT_URL = "http://127.0.0.1:9000"
@@ -63,6 +63,10 @@ class Raworc:
     def whoami(self) -> Profile:
         """Whom the token speaks for."""
         return self._transport.get("/auth", Profile)
+
+    def health(self) -> Health:
+        """Whether it serves and has room for new work. Needs no token. Raises Unavailable without a database."""
+        return self._transport.get("/health", Health)
 
     def version(self) -> Version:
         """The server's version. Needs no token."""

@@ -20,6 +20,15 @@ class Version(Struct, frozen=True):
     api: str
 
 
+class Health(Struct, frozen=True):
+    """Whether the server serves. ``storage`` is ``low`` while new work is refused for want of disk."""
+
+    status: str
+    version: str
+    database: str | None
+    storage: str = "ok"
+
+
 class Login(Struct, frozen=True):
     """A token and whose it is."""
 

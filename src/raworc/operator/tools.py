@@ -270,7 +270,7 @@ def _remark(end: Exit, timeout_s: float) -> str:
         case "memory":
             return "\n[stopped: out of memory]"
         case "disk":
-            return "\n[the workspace is full: nothing can be written until files are deleted or cut short]"
+            return "\n[out of disk space: delete files or cut them short first, in a command of its own]"
         case "cancelled":
             return "\n[cancelled]"
 

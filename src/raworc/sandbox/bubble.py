@@ -51,6 +51,7 @@ class Surroundings:
     gateway: Path
     door_key: bytes
     lives: Lives
+    reserve_bytes: int = 0
 
 
 class Bubble:
@@ -70,7 +71,7 @@ class Bubble:
         self._died = asyncio.Event()
         plate = DoorPlate(spec.workspace.session_id, spec.epoch, around.door_key)
         self._door = Door(socket.socket(fileno=spawned.door), around.gateway, plate)
-        watched = Watched(around.workspace, spec.limits.disk_mb * _MEBIBYTE)
+        watched = Watched(around.workspace, spec.limits.disk_mb * _MEBIBYTE, around.reserve_bytes)
         self._watch = DiskWatch(watched, is_busy=lambda: bool(self._running), on_full=self._on_full)
         asyncio.get_running_loop().add_reader(self._pidfd, self._on_death)
         self._buried = asyncio.create_task(self._bury())

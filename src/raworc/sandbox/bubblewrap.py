@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from raworc.domain.storage import Watermarks
 from raworc.ids import SessionId
 from raworc.sandbox import host, trees
 from raworc.sandbox.bubble import Bubble, Surroundings
@@ -36,17 +37,22 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Places:
-    """Where things lie on this node; ``uid_base`` plus a workspace's number is its host user when we are root."""
+    """Where things lie on this node; ``uid_base`` plus a workspace's number is its host user when we are root.
+
+    ``reserve_bytes`` of the disk are not for sandboxes: with less than that free, none may grow.
+    """
 
     run_dir: Path
     sessions_dir: Path
     gateway_socket: Path
     uid_base: int
+    reserve_bytes: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> "Places":
         """Where this installation has them."""
-        return cls(settings.run_dir, settings.sessions_dir, settings.gateway_socket, settings.uid_base)
+        reserve = Watermarks.of_mb(settings.disk_free_mb).growth_bytes
+        return cls(settings.run_dir, settings.sessions_dir, settings.gateway_socket, settings.uid_base, reserve)
 
 
 class BubblewrapDriver:
@@ -109,7 +115,8 @@ class BubblewrapDriver:
             filtered=filtered,
         )
         spawned = await self._spawner.spawn(order)
-        around = Surroundings(workspace, self._places.gateway_socket, self._door_key, self._lives)
+        gateway, reserve = self._places.gateway_socket, self._places.reserve_bytes
+        around = Surroundings(workspace, gateway, self._door_key, self._lives, reserve)
         return await _opened(spec, spawned, around)
 
     async def _require_isolation(self) -> None:

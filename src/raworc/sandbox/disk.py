@@ -32,10 +32,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Watched:
-    """What is watched, and its limit."""
+    """What is watched, and its limit; and what the disk must have left for it to grow at all."""
 
     workspace: Path
     limit_bytes: int
+    reserve_bytes: int = 0
 
 
 class DiskWatch:
@@ -73,7 +74,7 @@ class DiskWatch:
 
     @property
     def _is_over(self) -> bool:
-        return self._size > self._watched.limit_bytes
+        return self._size > self._watched.limit_bytes or self._free < self._watched.reserve_bytes
 
     async def _watch(self) -> None:
         await self._measure()
@@ -95,8 +96,10 @@ class DiskWatch:
 
     def _may_be_over(self) -> bool:
         """Whether the file system has lost more since we looked than the workspace may still take."""
-        lost = self._lost()
-        return lost > 0 and lost > self._watched.limit_bytes - self._size
+        free = _free(self._watched.workspace)
+        lost = self._free - free
+        room = min(self._watched.limit_bytes - self._size, self._free - self._watched.reserve_bytes)
+        return lost > 0 and lost > room
 
     def _lost(self) -> int:
         return self._free - _free(self._watched.workspace)

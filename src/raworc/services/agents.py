@@ -174,6 +174,7 @@ class Agents:
 
         async def work(conn: AsyncConnection) -> AgentView:
             await _check_space(conn, caller, home.space)
+            self._limits.storage.check()
             if new.prompt is not None:
                 await check_room(conn, self._limits, home.space, ())
             await sessions.insert(conn, home)

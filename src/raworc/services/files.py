@@ -1,6 +1,7 @@
 """An awake agent's files, read without its sandbox. A sleeping one answers a conflict and is not woken."""
 
 import asyncio
+import errno
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +12,7 @@ from raworc.domain.agents import disk_mb
 from raworc.domain.lifecycle import ASLEEP
 from raworc.domain.paths import check_path
 from raworc.domain.text import storable_text
-from raworc.errors import BadRequest, Conflict, NotFound, PayloadTooLarge
+from raworc.errors import BadRequest, Conflict, NotFound, PayloadTooLarge, StorageFull
 from raworc.ids import SessionId
 from raworc.sandbox.driver import (
     BadPath,
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 MAX_PAGE: Final = 1000
 ROOT: Final = ""
+_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _AT_ONCE: Final = 8  # a read may hold 25 MiB
 
 
@@ -114,6 +116,10 @@ def _translated() -> Generator[None]:
         raise Conflict(_text(error)) from None
     except (FileTooLarge, WorkspaceFull) as error:
         raise PayloadTooLarge(_text(error)) from None
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        raise StorageFull("The server's disk is full: free some space, then try again") from error
 
 
 def _text(error: Exception) -> str:

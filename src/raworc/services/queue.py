@@ -1,12 +1,13 @@
-"""How much may wait: turns of one session, and of one space."""
+"""How much may wait: turns of one session, and of one space; and whether the disk has room for one more."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.errors import RateLimited
+from raworc.services.storage import Storage
 from raworc.settings import Settings
 from raworc.store import turns as store
 from raworc.store.turns import OpenTurn
@@ -16,15 +17,16 @@ _RETRY_AFTER: Final = {"Retry-After": "5"}
 
 @dataclass(frozen=True)
 class QueueLimits:
-    """The most turns that may be pending."""
+    """The most turns that may be pending, and the disks that their work needs."""
 
     per_session: int = 64
     per_space: int = 1000
+    storage: Storage = field(default_factory=Storage)
 
     @classmethod
     def of(cls, settings: Settings) -> "QueueLimits":
         """Those of an installation."""
-        return cls(settings.max_pending_turns, settings.max_queued_per_space)
+        return cls(settings.max_pending_turns, settings.max_queued_per_space, Storage.of(settings))
 
 
 async def check_room(conn: AsyncConnection, limits: QueueLimits, space: str, turns: Sequence[OpenTurn]) -> None:
@@ -32,7 +34,9 @@ async def check_room(conn: AsyncConnection, limits: QueueLimits, space: str, tur
 
     Raises:
         RateLimited: the session's or the space's queue is full; ``Retry-After`` says when to try again.
+        StorageFull: the disk is.
     """
+    limits.storage.check()
     pending = sum(turn.status == "pending" for turn in turns)
     if pending >= limits.per_session:
         raise RateLimited(

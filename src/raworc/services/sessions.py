@@ -116,6 +116,7 @@ class Sessions:
             row = await agents.find_locked(conn, caller, name, "update")
             if row.state not in ASLEEP:
                 raise BadRequest(f"Agent '{row.name}' is not asleep")
+            self._limits.storage.check()
             change = woken(row.id, caller.name, "user_wake")
             if given is not None:
                 await check_room(conn, self._limits, row.space, ())

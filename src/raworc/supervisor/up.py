@@ -16,6 +16,7 @@ import structlog
 from raworc.domain.forwarding import Proxies
 from raworc.logs import configure
 from raworc.settings import Settings
+from raworc.supervisor.ballast import Ballast
 from raworc.supervisor.database import brought_up_to_date, has_default_password, refuse_default_password
 from raworc.supervisor.home import claimed, prepare_home
 from raworc.supervisor.listeners import Listeners, open_listeners
@@ -60,6 +61,8 @@ class _Installation:
         self._servers: list[Child] = []
         self._operators: list[Child] = []
         self._recorders: list[Child] = []
+        self._ballast = Ballast.of(settings)
+        self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> Summary:
         """Everything serves when this returns."""
@@ -69,6 +72,8 @@ class _Installation:
         self._make_children(settings)
         await _all(child.load() for child in self._children)
         if self._postgres is not None:
+            self._ballast.relieve()
+            self._keeping = asyncio.create_task(self._ballast.keep(), name="ballast")
             await self._postgres.start()
         look = await brought_up_to_date(settings)
         if is_public:
@@ -91,6 +96,8 @@ class _Installation:
             await asyncio.gather(*(child.stop(timeout_s=timeout_s) for child in group))
         if self._postgres is not None:
             await self._postgres.stop()
+        if self._keeping is not None:
+            self._keeping.cancel()
 
     def kill(self) -> None:
         """Do not wait for anything; what was acknowledged is stored."""

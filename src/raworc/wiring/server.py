@@ -12,6 +12,7 @@ from raworc.api.dispatch import Dispatcher
 from raworc.api.edge import EdgeOptions, EdgeProtocol, edge_protocol
 from raworc.api.parts import ApiParts
 from raworc.domain.forwarding import Proxies
+from raworc.domain.storage import Watermarks
 from raworc.gateway.app import GatewayApp, GatewayLimits
 from raworc.gateway.callers import Callers
 from raworc.gateway.scripted import Scripted
@@ -29,6 +30,7 @@ from raworc.services.queue import QueueLimits
 from raworc.services.requests import Requests
 from raworc.services.secrets import Secrets
 from raworc.services.sessions import Sessions
+from raworc.services.storage import Storage
 from raworc.services.tokens import Tokens
 from raworc.services.turns import Turns
 from raworc.services.workers import working
@@ -75,6 +77,7 @@ async def server_parts(settings: Settings) -> AsyncGenerator[ServerParts]:
             files=AgentFiles(db, workspace_files(settings.sessions_dir, settings.uid_base)),
             requests=requests,
             ready=_ready(db),
+            storage=Storage.of(settings),
             body_limit_bytes=settings.body_limit_bytes,
             blocking_timeout_s=settings.blocking_timeout_s,
         )
@@ -89,7 +92,9 @@ async def server_parts(settings: Settings) -> AsyncGenerator[ServerParts]:
 async def _gateway(settings: Settings, worker_id: WorkerId, callers: Callers) -> AsyncGenerator[GatewayApp]:
     named = ProviderSettings(base_url=settings.anthropic_base_url, api_key=settings.anthropic_api_key)
     providers = Providers(Scripted(), named)
-    spool = Spool(settings.spool_dir, worker_id, SpoolLimits(strict=settings.record_sync == "strict"))
+    free_bytes = Watermarks.of_mb(settings.disk_free_mb).growth_bytes
+    limits = SpoolLimits(free_bytes=free_bytes, strict=settings.record_sync == "strict")
+    spool = Spool(settings.spool_dir, worker_id, limits)
     spool.open()
     try:
         yield GatewayApp(callers, providers.upstreams, spool, GatewayLimits(settings.gateway_body_limit_bytes))
