@@ -19,6 +19,31 @@ from raworc.supervisor.cluster import Cluster
 from raworc.supervisor.home import prepare_home
 from stack import KINDS, Stack
 
+LONGEST_FIRST = (
+    "faults/test_operator_kills.py",
+    "docs/test_demo.py",
+    "sandbox/test_conformance.py",
+    "supervisor/test_up.py",
+    "cli/test_session.py",
+    "supervisor/test_alone.py",
+    "faults/",
+    "recorder/test_faults.py",
+    "supervisor/",
+    "operator/",
+    "e2e/",
+)
+"""Files (or folders) that take long begin first, so that no worker is left alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    root = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(root).as_posix()
+        return next((rank for rank, long in enumerate(LONGEST_FIRST) if path.startswith(long)), len(LONGEST_FIRST))
+
+    items.sort(key=rank)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="the long fault table instead of its small seeded counts")
