@@ -20,6 +20,7 @@ from raworc.sandbox.driver import Driver, Sandbox, SandboxSpec, Workspace
 from raworc.sandbox.spawner import Spawner
 from raworc.services.accounts import Accounts, Caller
 from raworc.services.agents import Agents, NewAgent
+from raworc.services.context import Context
 from raworc.services.holds import Hold, Holds
 from raworc.services.passwords import Passwords
 from raworc.services.requests import Requests
@@ -54,6 +55,7 @@ class World:
     agents: Agents
     sessions: Sessions
     turns: Turns
+    context: Context
     dead: set[uuid.UUID] = field(default_factory=set)
 
     def holds(self, worker_id: WorkerId, node: str = NODE) -> Holds:
@@ -68,6 +70,7 @@ class World:
             default_model=None,
             has_anthropic=False,
             max_model_calls=self.settings.max_model_calls,
+            soft_limit_tokens=self.settings.context_soft_limit_tokens,
         )
         return Parts(holds, of_runs, desk, Premises(driver or self.driver, tokens, of_runs.secrets))
 
@@ -205,6 +208,7 @@ async def world(settings: Settings, db: Database) -> AsyncIterator[World]:
         settings = replace(settings, anthropic_api_key=None)
         async with db.reading() as conn:
             account_id = await conn.scalar(select(accounts.c.id).where(accounts.c.name == "admin"))
+        responses = Turns(db, listener, settings)
         token, _ = gateway.tokens.login(account_id, 1, "agents", ttl_s=3600)
         yield World(
             settings=settings,
@@ -216,5 +220,6 @@ async def world(settings: Settings, db: Database) -> AsyncIterator[World]:
             admin=await Accounts(db, gateway.tokens, Passwords()).authenticate(token),
             agents=Agents(db, Secrets(b"m" * 32), settings),
             sessions=Sessions(db),
-            turns=Turns(db, listener, settings),
+            turns=responses,
+            context=Context(db, responses, settings),
         )

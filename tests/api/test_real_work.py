@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from e2e.plain import ask, bash, recorded, responses, start, text, wait_state
-from raworc.api.agents.schemas import ListAgentsResult, RecordedCalls, ResponseObject
+from raworc.api.agents.schemas import AgentContextUsage, ListAgentsResult, RecordedCalls, ResponseObject
 from stack import Stack
 
 PATH = "/agents/api/v0/agents"
@@ -143,3 +143,50 @@ def test_texts_of_every_kind_go_through_and_come_back(http: httpx2.Client, agent
 
     assert text(ask(http, agent, odd)) == f"You said: {odd}"
     assert re.fullmatch("You said: a\ufffdb", text(ask(http, agent, "a\x00b")))
+
+
+def test_a_context_is_shown_cleared_compacted_and_brought_back(http: httpx2.Client, agent: str):
+    shown = TypeAdapter(AgentContextUsage)
+    empty = http.get(f"{PATH}/{agent}/context").json()
+    shown.validate_python(empty)
+    assert (empty["agent"], empty["soft_limit_tokens"], empty["used_percent"]) == (agent, 100_000, 0.0)
+    assert (empty["cutoff_at"], empty["total_messages_considered"]) == (None, 0)
+    assert http.post(f"{PATH}/{agent}/context/restore").status_code == 409
+
+    ask(http, agent, "remember the boat")
+    compacted = http.post(f"{PATH}/{agent}/context/compact").json()
+    shown.validate_python(compacted)
+    assert compacted["total_messages_considered"] == 1
+    assert compacted["cutoff_at"] == http.get(f"{PATH}/{agent}").json()["context_cutoff_at"]
+    marker = responses(http, agent)[-1]
+    TypeAdapter(ResponseObject).validate_python(marker)
+    summary = "Summary of 1 user messages:\n1. remember the boat"
+    assert (marker["status"], marker["input_content"]) == ("completed", [])
+    assert marker["output_content"] == [{"type": "text", "content": summary}]
+    assert marker["segments"][0]["cutoff_at"] == compacted["cutoff_at"]
+    calls = recorded(http, f"{PATH}/{agent}/responses/{marker['id']}/requests", at_least=1)
+    assert [call["status_code"] for call in calls] == [200]
+
+    cleared = http.post(f"{PATH}/{agent}/context/clear", json={"ignored": True}).json()
+    shown.validate_python(cleared)
+    assert (cleared["used_tokens_estimated"], cleared["used_percent"]) == (0, 0.0)
+    again = http.post(f"{PATH}/{agent}/context/restore").json()
+    assert (again["cutoff_at"], again["total_messages_considered"]) == (compacted["cutoff_at"], 1)
+    kinds = [turn["segments"][0]["type"] for turn in responses(http, agent)]
+    assert kinds == ["final", "context_compacted", "context_cleared", "context_restored"]
+
+
+def test_markers_of_a_context_are_streamed(http: httpx2.Client, agent: str):
+    ask(http, agent, "hello")
+    last = len(http.get(f"{PATH}/{agent}/responses").json()[0]["segments"])
+    assert last == 1
+    with http.stream("GET", f"{PATH}/{agent}/events", headers={"last-event-id": "0"}) as stream:
+        http.post(f"{PATH}/{agent}/context/compact")
+        http.post(f"{PATH}/{agent}/context/clear")
+        seen: list[str] = []
+        for line in stream.iter_lines():
+            if line.startswith("data:") and '"context_' in line:
+                seen += [kind for kind in ("context_compacted", "context_cleared") if f'"{kind}"' in line]
+            if "context_cleared" in seen:
+                break
+    assert seen == ["context_compacted", "context_cleared"]

@@ -131,6 +131,19 @@ def test_model_calls_are_listed(shell: Shell, agent: str):
     assert "scripted" in shell.run("agents", "requests", agent)
 
 
+def test_a_context_is_shown_compacted_and_brought_back(shell: Shell, agent: str):
+    shell.run("ask", agent, "build a boat")
+    assert "of 100000 tokens (0 %)" in shell.run("agents", "context", agent)
+    usage = shell.json("agents", "context", agent, "--compact")
+    assert (usage["total_messages_considered"], usage["cutoff_at"] is None) == (1, False)
+    assert "1. build a boat" in shell.run("agents", "log", agent)
+    assert shell.json("agents", "context", agent, "--clear")["used_tokens_estimated"] == 0
+    assert shell.json("agents", "context", agent, "--restore")["cutoff_at"] == usage["cutoff_at"]
+    shell.run("agents", "context", agent, "--restore")
+    assert "there is no cutoff to take back" in shell.run("agents", "context", agent, "--restore", code=1)
+    assert "give one of --clear" in shell.run("agents", "context", agent, "--clear", "--compact", code=1)
+
+
 def test_files_are_listed_and_read(shell: Shell, agent: str):
     shell.run("ask", agent, WORK)
     assert "code/" in shell.run("agents", "files", agent)

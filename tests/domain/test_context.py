@@ -15,6 +15,7 @@ from raworc.domain.context import (
     cached,
     input_blocks,
     past_messages,
+    summary_messages,
     system_text,
     tool_result,
     turn_messages,
@@ -22,8 +23,8 @@ from raworc.domain.context import (
 from raworc.domain.turns import Step
 
 
-def history(past: list[PastTurn], present: PastTurn) -> list[Message]:
-    return past_messages(past) + turn_messages(present)
+def history(past: list[PastTurn], present: PastTurn, summary: str | None = None) -> list[Message]:
+    return summary_messages(summary) + past_messages(past) + turn_messages(present)
 
 
 words = st.text(max_size=12)
@@ -62,12 +63,13 @@ inputs = st.one_of(
     st.builds(lambda items: {"content": items}, st.lists(st.builds(lambda t: {"type": "text", "content": t}, words))),
     st.dictionaries(words, words, max_size=2),
 )
-turns = st.builds(PastTurn, input=inputs, steps=steps(), answer=st.none() | words)
+turns = st.builds(PastTurn, input=inputs, steps=steps(), answer=st.none() | words, told=st.integers(0, 7))
+summaries = st.none() | words
 
 
-@given(past=st.lists(turns, max_size=4), present=turns)
-def test_every_history_is_valid_for_the_provider(past: list[PastTurn], present: PastTurn):
-    messages = history(past, present)
+@given(past=st.lists(turns, max_size=4), present=turns, summary=summaries)
+def test_every_history_is_valid_for_the_provider(past: list[PastTurn], present: PastTurn, summary: str | None):
+    messages = history(past, present, summary)
     assert [message["role"] for message in messages] == ["user", "assistant"] * (len(messages) // 2) + ["user"] * (
         len(messages) % 2
     )
@@ -81,7 +83,7 @@ def test_every_history_is_valid_for_the_provider(past: list[PastTurn], present: 
 
 @given(past=st.lists(turns, max_size=3), present=turns)
 def test_blocks_are_replayed_as_they_came(past: list[PastTurn], present: PastTurn):
-    stored = [b for turn in [*past, present] for step in turn.steps for b in step.blocks if b["type"] == "thinking"]
+    stored = [b for turn in [*past, present] for step in turn.untold for b in step.blocks if b["type"] == "thinking"]
     replayed = [
         block
         for message in history(past, present)

@@ -3,7 +3,7 @@ import shlex
 
 import pytest
 
-from raworc.domain.summary import SUMMARY_INSTRUCTION
+from raworc.domain.summary import SUMMARY_INSTRUCTION, begun, continuing
 from raworc.gateway.script import BadScript, count_tokens, script
 
 
@@ -87,6 +87,19 @@ def test_the_same_history_gives_the_same_answer_and_another_gives_other_ids() ->
 def test_a_summary_names_every_user_message() -> None:
     messages = [user("build a boat"), {"role": "assistant", "content": "ok"}, user(SUMMARY_INSTRUCTION)]
     assert say(*messages) == [text("Summary of 1 user messages:\n1. build a boat")]
+
+
+def test_a_summary_of_a_summary_names_them_all() -> None:
+    first = continuing("Summary of 2 user messages:\n1. build a boat\n2. paint it")
+    messages = [user(first), {"role": "assistant", "content": "ok"}, user("sail\nit"), user(SUMMARY_INSTRUCTION)]
+    assert say(*messages) == [text("Summary of 3 user messages:\n1. build a boat\n2. paint it\n3. sail it")]
+
+
+def test_work_whose_beginning_was_summarised_goes_on() -> None:
+    prompt = text("".join(f"```bash\necho {n}\n```\n" for n in range(3)))
+    said = say(user(prompt, text(begun(1))))
+    assert [block["input"] for block in said] == [{"command": "echo 1"}]
+    assert say(user(prompt, text(begun(1))), user([result("1", 1)]), user([result("2", 2)])) == [text("1\n2")]
 
 
 def test_tokens_are_a_quarter_of_the_characters_rounded_up() -> None:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from raworc.services.accounts import Accounts
 from raworc.services.agents import Agents
+from raworc.services.context import Context
 from raworc.services.events import Events
 from raworc.services.files import AgentFiles
 from raworc.services.requests import Requests
@@ -27,6 +28,7 @@ class ApiParts:
     agents: Agents
     sessions: Sessions
     turns: Turns
+    context: Context
     events: Events
     files: AgentFiles
     requests: Requests

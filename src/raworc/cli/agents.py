@@ -8,6 +8,7 @@ import typer
 from raworc.cli import files, log
 from raworc.cli.agent_states import sleep, wake
 from raworc.cli.connection import connected
+from raworc.cli.context import context
 from raworc.cli.options import AgentName, Json, spread
 from raworc.cli.output import moment, print_fields, print_json, print_rows
 from raworc.cli.stop import Stop
@@ -135,6 +136,7 @@ def delete(name: AgentName, *, yes: Annotated[bool, typer.Option("--yes", "-y", 
 
 app.command()(sleep)
 app.command()(wake)
+app.command()(spread(context))
 app.command("log")(log.log)
 app.command("requests")(log.requests)
 app.command("files")(files.files)

@@ -55,6 +55,8 @@ class Transcript:
                 self._called(str(segment.get("tool", "")), segment.get("args"))
             case "tool_result":
                 self._answered(segment)
+            case "context_compacted":
+                self._marked(kind, {"text": f"the history starts with this now\n{segment.get('summary', '')}"})
             case _:
                 self._marked(kind, segment)
 

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from raworc.client.agents import Agents
+from raworc.client.context import Context
 from raworc.client.files import Files
 from raworc.client.requests import Requests
 from raworc.client.responses import Responses
@@ -33,6 +34,7 @@ class Raworc:
         self._transport = Transport(base_url, token, timeout_s=timeout_s, ca_file=ca_file)
         self.agents = Agents(self._transport)
         self.responses = Responses(self._transport)
+        self.context = Context(self._transport)
         self.files = Files(self._transport)
         self.requests = Requests(self._transport)
 

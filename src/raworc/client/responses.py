@@ -3,14 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
-from raworc.client.errors import BadAnswer
 from raworc.client.events import follow
 from raworc.client.shapes import Event, Response, ResponseCount
-from raworc.client.transport import Transport, segment, without_none
-
-_BLOCKING_S = 930.0  # the server's own limit of 15 minutes ends first
+from raworc.client.transport import BLOCKING_S, Transport, segment, without_none
 
 
 class Responses:
@@ -26,11 +21,7 @@ class Responses:
     def ask(self, agent: str, text: str, *, when_busy: str | None = None) -> Response:
         """Queue work and wait for its end. Raises GatewayTimeout after 15 minutes; the work goes on."""
         body = _body(text, when_busy=when_busy, background=False)
-        answer = self._transport.send("POST", _path(agent), body=body, timeout_s=_BLOCKING_S)
-        try:
-            return msgspec.json.decode(answer.content, type=Response)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
-            raise BadAnswer(f"the answer is not a response ({error})") from error
+        return self._transport.call("POST", _path(agent), Response, body, timeout_s=BLOCKING_S)
 
     def get(self, agent: str, response_id: str) -> Response:
         """One response with its segments so far."""

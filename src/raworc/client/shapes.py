@@ -178,6 +178,19 @@ class Response(Struct, frozen=True):
         return "\n".join(str(item["content"]) for item in self.output_content if "content" in item)
 
 
+class ContextUsage(Struct, frozen=True):
+    """How full an agent's context is, in tokens since ``cutoff_at``; ``basis`` says where the number comes from."""
+
+    agent: str
+    soft_limit_tokens: int
+    used_tokens_estimated: int
+    used_percent: float
+    basis: str
+    measured_at: datetime
+    total_messages_considered: int
+    cutoff_at: datetime | None = None
+
+
 class ResponseCount(Struct, frozen=True):
     """How many responses an agent has."""
 

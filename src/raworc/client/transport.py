@@ -15,6 +15,9 @@ from raworc.client.errors import BadAnswer, ClientError, Unreachable, from_answe
 PREFIX = "/agents/api/v0"
 """Names the contract in every path, so that no setting of the server changes what a call means."""
 
+BLOCKING_S = 930.0
+"""How long to wait for an answer that comes when work is done: the server's own limit of 15 minutes ends first."""
+
 T = TypeVar("T")
 Query = dict[str, str | int]
 _CA_NAMES = "'ca_file'; for commands '--ca-file' at login, or RAWORC_CA_FILE"
@@ -39,9 +42,9 @@ class Transport:
         """GET, decoded as ``kind``."""
         return _decoded(self.send("GET", path, query=query).content, kind)
 
-    def call(self, method: str, path: str, kind: type[T], body: object = None) -> T:
+    def call(self, method: str, path: str, kind: type[T], body: object = None, *, timeout_s: float | None = None) -> T:
         """A request with a JSON body, its answer decoded as ``kind``."""
-        return _decoded(self.send(method, path, body=body).content, kind)
+        return _decoded(self.send(method, path, body=body, timeout_s=timeout_s).content, kind)
 
     def send(
         self, method: str, path: str, *, query: Query | None = None, body: object = None, timeout_s: float | None = None

@@ -52,7 +52,7 @@ def input_content(stored: Json) -> list[Item]:
 
 
 def output_content(output: Json, segments: Sequence[Json]) -> list[Item]:
-    """The items that answer a turn: what an outside writer put, else the output tool's, else the final text."""
+    """The items that answer a turn: an outside writer's, else the output tool's, else the final text or summary."""
     text = output.get("text")
     if isinstance(text, str):
         return [{"type": "text", "content": text}]
@@ -60,8 +60,15 @@ def output_content(output: Json, segments: Sequence[Json]) -> list[Item]:
         items = _output_items(segment)
         if items:
             return items
-    final = next((segment for segment in reversed(segments) if segment.get("type") == "final"), None)
-    return [] if final is None else [{"type": "text", "content": final.get("text", "")}]
+    for segment in reversed(segments):
+        match segment.get("type"):
+            case "final":
+                return [{"type": "text", "content": segment.get("text", "")}]
+            case "context_compacted" if not segment.get("automatic"):
+                return [{"type": "text", "content": segment.get("summary", "")}]
+            case _:
+                pass
+    return []
 
 
 def merged_output(stored: Json, given: Json) -> Json:

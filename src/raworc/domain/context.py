@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Final, cast
 
+from raworc.domain.summary import CONTINUED, begun, continuing
 from raworc.domain.turns import Block, Step, tool_uses
 
 Message = dict[str, Any]
@@ -29,11 +30,20 @@ _SITUATION: Final = (
 
 @dataclass(frozen=True)
 class PastTurn:
-    """One turn as it is stored. ``answer`` is what an outside writer gave as its output, if any did."""
+    """One turn as it is stored. ``answer`` is what an outside writer gave as its output, if any did.
+
+    ``told`` is how many of its steps the summary before it tells of: they are not shown any more.
+    """
 
     input: Any
     steps: tuple[Step, ...] = ()
     answer: str | None = None
+    told: int = 0
+
+    @property
+    def untold(self) -> tuple[Step, ...]:
+        """The steps that are shown as they were."""
+        return tuple(step for step in self.steps if step.number > self.told)
 
 
 @dataclass(frozen=True)
@@ -58,17 +68,29 @@ def past_messages(past: Sequence[PastTurn]) -> list[Message]:
 
 def turn_messages(turn: PastTurn) -> list[Message]:
     """The messages of one turn as far as it is: its input, the model's blocks, the results of its calls."""
-    messages: list[Message] = [{"role": "user", "content": input_blocks(turn.input)}]
-    for index, step in enumerate(turn.steps):
+    messages: list[Message] = [{"role": "user", "content": [*input_blocks(turn.input), *_begun(turn)]}]
+    steps = turn.untold
+    for index, step in enumerate(steps):
         blocks = [block for block in step.blocks if not _is_blank(block)]
         if not blocks:
             continue
         _add(messages, "assistant", blocks)
         uses = tool_uses(blocks)
         if uses:
-            results = _results(turn.steps[index + 1 :])
+            results = _results(steps[index + 1 :])
             _add(messages, "user", [results.get(use.id) or tool_result(use.id, NOT_RUN, is_error=True) for use in uses])
     return messages
+
+
+def summary_messages(summary: str | None) -> list[Message]:
+    """What stands for all that was cut off; nothing where nothing was kept of it."""
+    if not summary:
+        return []
+    said = {"type": "text", "text": continuing(summary)}
+    return [
+        {"role": "user", "content": [said]},
+        {"role": "assistant", "content": [{"type": "text", "text": CONTINUED}]},
+    ]
 
 
 def cached(prompt: Prompt) -> Prompt:
@@ -91,6 +113,11 @@ def tool_result(tool_use_id: str, output: str, *, is_error: bool) -> Block:
     """The block that tells the model what a tool answered."""
     block: Block = {"type": "tool_result", "tool_use_id": tool_use_id, "content": output}
     return {**block, "is_error": True} if is_error else block
+
+
+def _begun(turn: PastTurn) -> list[Block]:
+    calls = sum(step.kind == "tool" for step in turn.steps if step.number <= turn.told)
+    return [{"type": "text", "text": begun(calls)}] if turn.told else []
 
 
 def _results(after: Sequence[Step]) -> dict[str | None, Block]:

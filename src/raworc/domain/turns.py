@@ -23,13 +23,17 @@ StepState = Literal["started", "done", "unknown"]
 
 @dataclass(frozen=True)
 class Step:
-    """One row of the turn's log. ``content``: a model's blocks, or the tool_result block that the model gets."""
+    """One row of the turn's log. ``content``: a model's blocks, or the tool_result block that the model gets.
+
+    ``context_tokens`` of a model call: the history with its answer, as the provider counted it, if it did.
+    """
 
     number: int
     kind: StepKind
     state: StepState
     content: Any = None
     tool_use_id: str | None = None
+    context_tokens: int | None = None
 
     @property
     def blocks(self) -> list[Block]:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, cast
 import msgspec
 from msgspec import Meta
 
-from raworc.domain.summary import SUMMARY_INSTRUCTION
+from raworc.domain.summary import SUMMARY_INSTRUCTION, calls_begun, continued
 from raworc.wire.anthropic import Json
 
 _FENCE: Final = re.compile(
@@ -125,12 +125,12 @@ def _content(
     if not blocks:
         return [{"type": "text", "text": f"You said: {_FENCE.sub('', prompt).strip()}"}]
     outputs = [_text(result.get("content")) for result in _results(messages[position + 1 :])]
-    seen = 0
+    seen, done = 0, calls_begun(prompt) + len(outputs)
     for kind, body in blocks:
         calls = _calls(kind, body)
-        if seen == len(outputs) and calls:
+        if seen == done and calls:
             return [_use(name, given, f"{digest}{number}") for number, (name, given) in enumerate(calls)]
-        seen = min(seen + len(calls), len(outputs))
+        seen = min(seen + len(calls), done)
     return [{"type": "text", "text": "\n".join(outputs)}]
 
 
@@ -179,10 +179,18 @@ def _use(name: str, given: object, seed: str) -> Json:
 
 
 def _summary(earlier: Sequence[Json], prompt: str) -> str:
-    asked = [_text(message["content"]).strip() for message in earlier if message["role"] == "user"]
-    asked.append(prompt.replace(SUMMARY_INSTRUCTION, "").strip())
-    lines = [f"{number}. {text[:_NAMED_IN_SUMMARY]}" for number, text in enumerate(filter(None, asked), 1)]
-    return "\n".join([f"Summary of {len(lines)} user messages:", *lines])
+    texts = [_text(message["content"]).strip() for message in earlier if message["role"] == "user"]
+    texts.append(prompt.replace(SUMMARY_INSTRUCTION, "").strip())
+    asked = [line for text in filter(None, texts) for line in _named(text)]
+    return "\n".join([f"Summary of {len(asked)} user messages:", *(f"{n}. {line}" for n, line in enumerate(asked, 1))])
+
+
+def _named(text: str) -> list[str]:
+    """A user message by its beginning; those that an earlier summary names, by that."""
+    summary = continued(text)
+    if summary is None:
+        return [" ".join(text[:_NAMED_IN_SUMMARY].split())]
+    return [line.partition(". ")[2] for line in summary.splitlines()[1:]]
 
 
 def _results(messages: Sequence[Json]) -> list[Json]:

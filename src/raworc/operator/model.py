@@ -8,11 +8,12 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
 
+from raworc.domain.compaction import reported_tokens
 from raworc.domain.context import Prompt, cached
 from raworc.domain.turns import Block
 from raworc.errors import Unavailable
@@ -26,6 +27,7 @@ DEFAULT_MAX_TOKENS: Final = 16_384
 DELTA_EVERY_S: Final = 0.1
 _CHANNELS: Final = {"text": "commentary", "thinking": "analysis"}
 _OK: Final = 200
+_PROVIDER: Final = b"x-raworc-provider"
 
 Hear = Callable[[Delta], None]
 
@@ -62,10 +64,14 @@ class Ask:
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole message: the provider's own blocks, and why it stopped."""
+    """A whole message: the provider's own blocks, and why it stopped.
+
+    ``context_tokens``: the history with this answer, as a real provider counted it.
+    """
 
     blocks: list[Block]
     stop_reason: str | None
+    context_tokens: int | None = None
 
 
 class Model:
@@ -84,13 +90,15 @@ class Model:
         try:
             response = await self._client.open("POST", "/v1/messages", _headers(ask), _body(ask))
             try:
-                return await _read(response, hear)
+                reply, usage = await _read(response, hear)
             finally:
                 await response.close()
         except EventTooLong as error:
             raise ProviderError("api_error", str(error)) from None
         except UpstreamError as error:
             raise _broken(error) from None
+        counts = _PROVIDER not in (name for name, _ in response.headers)  # a built-in one takes characters for tokens
+        return replace(reply, context_tokens=reported_tokens(usage, ask.prompt) if counts else None)
 
 
 class Deltas:
@@ -162,7 +170,7 @@ def _body(ask: Ask) -> bytes:
     return msgspec.json.encode(body)
 
 
-async def _read(response: Response, hear: Hear) -> Reply:
+async def _read(response: Response, hear: Hear) -> tuple[Reply, dict[str, Any]]:
     if response.status != _OK:
         raise _refusal(response.status, await response.read())
     decoder, assembler = SSEDecoder(), MessageAssembler()
@@ -175,7 +183,7 @@ async def _read(response: Response, hear: Hear) -> Reply:
     if not (assembler.done and assembler.started):
         raise CallBroken("upstream_disconnected", "The model's answer broke off", sent=True)
     message = assembler.message
-    return Reply(message["content"], message.get("stop_reason"))
+    return Reply(message["content"], message.get("stop_reason")), message["usage"]
 
 
 def _broken(error: UpstreamError) -> ProviderError | CallBroken:

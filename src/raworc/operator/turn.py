@@ -6,13 +6,14 @@ What comes next is decided in ``domain/turns.py``.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 
-from raworc.domain.context import Message, Prompt, past_messages, system_text, tool_result, turn_messages
+from raworc.domain.compaction import step_characters
+from raworc.domain.context import Message, Prompt, system_text, tool_result
 from raworc.domain.output import SEGMENT_CHARACTERS, shown
 from raworc.domain.text import storable, storable_text
 from raworc.domain.toolset import toolset
@@ -26,6 +27,7 @@ from raworc.domain.turns import (
     Segment,
     Step,
     crash_looped,
+    final_text,
     following,
     message_segments,
     note,
@@ -33,6 +35,7 @@ from raworc.domain.turns import (
 )
 from raworc.errors import BadRequest
 from raworc.ids import TurnId, new_id
+from raworc.operator.history import History
 from raworc.operator.model import DEFAULT_MAX_TOKENS, Ask, CallBroken, Deltas, Model, ProviderError, Reply, chosen
 from raworc.operator.patience import patiently
 from raworc.operator.places import Place
@@ -42,6 +45,7 @@ from raworc.sandbox.driver import SandboxDied, SandboxError
 from raworc.services.holds import Hold
 from raworc.services.steps import Finished, Outcome, Started, Steps, Work
 from raworc.services.tokens import Tokens, WorkClaims
+from raworc.wire.anthropic import Delta
 
 Move = CallModel | RunTool | ReportUnknown | Answer | Failure
 
@@ -49,6 +53,9 @@ _TOKEN_TTL_S: Final = 8 * 24 * 3600  # longer than the longest busy timeout
 _UNREACHED_DELAYS_S: Final = (0.1, 0.2, 0.5, 1.0, *[2.0] * 14)  # half a minute: a server that starts again
 _BROKEN_DELAYS_S: Final = (0.2, 1.0)
 _SANDBOX_DIED: Final = "outcome unknown, the sandbox stopped while this ran; it opens again on the same workspace"
+_SUMMARY_TOKENS: Final = 4_096
+_COMPACTED: Final = "The context was {percent} % full: it was compacted, and the work goes on with a summary"
+_NOT_COMPACTED: Final = "The context is {percent} % full and could not be compacted: {reason}"
 _CUT: Final = "The answer reached 'max_tokens' and was cut off"
 
 log = structlog.get_logger()
@@ -64,6 +71,7 @@ class Desk:
     default_model: str | None
     has_anthropic: bool
     max_model_calls: int
+    soft_limit_tokens: int
 
 
 class Turn:
@@ -88,7 +96,7 @@ class Turn:
             SandboxError: no sandbox can be had.
         """
         self._begin(await patiently(lambda: self._desk.steps.take(self._hold, turn_id, self._request_id)))
-        await self._run(CallModel(1))
+        await self._go_on(CallModel(1))
 
     async def resume(self, turn_id: TurnId) -> None:
         """Go on with a turn that another worker, or this one before, has left. Raises as ``take``."""
@@ -100,16 +108,22 @@ class Turn:
         )
         if isinstance(move, CallModel | RunTool):
             await self._start(move)
-        await self._run(move)
+        await self._go_on(move)
 
     def _begin(self, work: Work) -> None:
         self._work = work
         self._steps = [step for step in work.present.steps if step.state != "started"]
         self._model_calls = work.model_calls
-        self._past: list[Message] = past_messages(work.past)
+        self._history = History(work, soft_limit=self._desk.soft_limit_tokens)
         self._toolset = toolset(work.agent.tools)
-        if not self._steps:
+        if not self._steps and not work.compacts:
             self._remarks += [note("warning", remark) for remark in self._toolset.remarks]
+
+    async def _go_on(self, move: Move) -> None:
+        if self._work.compacts and isinstance(move, CallModel):
+            await self._compact(move)
+        else:
+            await self._run(move)
 
     async def _run(self, first: Move) -> None:
         if not isinstance(first, Failure):
@@ -130,8 +144,10 @@ class Turn:
 
     # ── steps ─────────────────────────────────────────────────────────────────────────────────────────
     async def _call_model(self, move: CallModel) -> Move | None:
+        if self._history.is_full(self._steps):
+            await self._make_room()
         try:
-            reply = await self._answer(move)
+            reply = await self._answer(self._ask, lambda: self._start(move), aloud=True)
             blocks = storable(reply.blocks)
         except (ProviderError, CallBroken) as error:
             return await self._fail(Failure(error.code, storable_text(error.message)))
@@ -140,15 +156,18 @@ class Turn:
         segments = message_segments(blocks)
         if reply.stop_reason == "max_tokens":
             segments.insert(0, note("warning", _CUT))
-        return await self._record(Step(move.number, "model", "done", blocks), segments)
+        step = Step(move.number, "model", "done", blocks, context_tokens=reply.context_tokens)
+        return await self._record(step, segments)
 
-    async def _answer(self, move: CallModel) -> Reply:
+    async def _answer(
+        self, ask: Callable[[], Ask], start_again: Callable[[], Awaitable[None]], *, aloud: bool
+    ) -> Reply:
         """Ask, and ask again where the way to the answer broke, which nobody else can do."""
         unreached, broken = iter(_UNREACHED_DELAYS_S), iter(_BROKEN_DELAYS_S)
         while True:
             deltas = Deltas(self._publish)
             try:
-                return await self._stop.race(self._desk.model.ask(self._ask(), deltas.hear))
+                return await self._stop.race(self._desk.model.ask(ask(), deltas.hear if aloud else _unheard))
             except CallBroken as error:
                 delay_s = next(broken if error.sent else unreached, None)
                 if delay_s is None:
@@ -159,7 +178,49 @@ class Turn:
                 await deltas.close()
             await self._stop.race(asyncio.sleep(delay_s))
             if again:
-                await self._start(move)
+                await start_again()
+
+    # ── the context ───────────────────────────────────────────────────────────────────────────────────
+    async def _compact(self, move: CallModel) -> None:
+        """The whole of a turn that is there to compact: one model call, and the cutoff with its summary."""
+        try:
+            summary = await self._summary(None, lambda: self._start(move))
+        except (ProviderError, CallBroken) as error:
+            await self._fail(Failure(error.code, storable_text(error.message)))
+            return
+        done, cut = Finished(move.number, "done", None), self._history.whole_cut(summary)
+        await patiently(lambda: self._desk.steps.settle_compaction(self._hold, self._work.turn_id, cut, done))
+
+    async def _make_room(self) -> None:
+        """Compact a context that is nearly full; the turn goes on with all of it where no summary can be had."""
+        percent = self._history.percent(self._steps)
+        own_id, self._request_id = self._request_id, new_id()  # the step's own is the next call's
+        try:
+            summary = await self._summary(self._steps, self._another_call)
+        except (ProviderError, CallBroken) as error:
+            self._history.keep()
+            reason = storable_text(error.message)
+            self._remarks.append(note("warning", _NOT_COMPACTED.format(percent=percent, reason=reason)))
+            return
+        finally:
+            self._request_id = own_id
+        cut = self._history.shorten(summary, self._steps)
+        remark = note("info", _COMPACTED.format(percent=percent))
+        number = await patiently(lambda: self._desk.steps.compact(self._hold, self._work.turn_id, cut, remark))
+        self._history.build_on(number)
+
+    async def _summary(self, steps: Sequence[Step] | None, start_again: Callable[[], Awaitable[None]]) -> str:
+        messages = self._history.to_summarise(steps)
+        if not messages:
+            return ""
+        reply = await self._answer(lambda: self._asking(messages, _SUMMARY_TOKENS), start_again, aloud=False)
+        text = storable_text(final_text(reply.blocks)).strip()
+        if not text:
+            raise ProviderError("no_summary", "The model answered without a summary")
+        return text
+
+    async def _another_call(self) -> None:
+        self._request_id = new_id()
 
     async def _open_place(self) -> None:
         self._remarks += await self._place.reopened(self._work.agent, self._stop)
@@ -197,7 +258,7 @@ class Turn:
     async def _record(self, step: Step, segments: Sequence[Segment]) -> Move | None:
         """Store a step's end and the next one's beginning in one go; the next one, None when the turn is over."""
         self._steps.append(step)
-        done = Finished(step.number, step.state, step.content)
+        done = Finished(step.number, step.state, step.content, step_characters(step.content), step.context_tokens)
         move = following(self._steps, model_calls=self._model_calls, max_model_calls=self._desk.max_model_calls)
         match move:
             case Answer():
@@ -246,17 +307,20 @@ class Turn:
 
     # ── the request ───────────────────────────────────────────────────────────────────────────────────
     def _ask(self) -> Ask:
+        max_tokens = self._work.agent.max_tokens or DEFAULT_MAX_TOKENS
+        return self._asking(self._history.messages(self._steps), max_tokens)
+
+    def _asking(self, messages: list[Message], max_tokens: int) -> Ask:
         work, agent, hold = self._work, self._work.agent, self._hold
         claims = WorkClaims("turn", hold.session_id, hold.epoch, hold.space, agent.train_id, work.turn_id)
-        present = replace(work.present, steps=tuple(self._steps))
         prompt = Prompt(
             system=[{"type": "text", "text": system_text(agent.name, agent.instructions)}],
             tools=[definition(name) for name in self._toolset.builtins],
-            messages=[*self._past, *turn_messages(present)],
+            messages=messages,
         )
         return Ask(
             model=chosen(agent.model, self._desk.default_model, has_anthropic=self._desk.has_anthropic),
-            max_tokens=agent.max_tokens or DEFAULT_MAX_TOKENS,
+            max_tokens=max_tokens,
             prompt=prompt,
             token=self._desk.tokens.work(claims, ttl_s=_TOKEN_TTL_S),
             request_id=self._request_id,
@@ -264,3 +328,7 @@ class Turn:
 
     async def _publish(self, channel: str, text: str) -> None:
         await self._desk.steps.publish(self._hold, self._work.turn_id, channel, storable_text(text))
+
+
+def _unheard(_: Delta) -> None:
+    """A summary is shown once it is whole."""

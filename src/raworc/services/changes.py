@@ -40,16 +40,22 @@ def queued(turn_id: uuid.UUID, agent_id: uuid.UUID, given: Json, by: str) -> Cha
     return Change((ResponseChanged(turn_id, "pending"),), (turn,))
 
 
+def compaction_queued(turn_id: uuid.UUID, agent_id: uuid.UUID, by: str) -> Change:
+    """A marker that an operator makes out of a summary joins the queue."""
+    turn = NewTurn(turn_id, agent_id, "compact", "pending", {"content": []}, by)
+    return Change((ResponseChanged(turn_id, "pending"),), (turn,))
+
+
 def woken(agent_id: uuid.UUID, by: str, reason: WakeReason) -> Change:
     """A session leaves its sleep."""
     told = {"type": "woke", "reason": reason, "note": None, "by": by, "at": rfc3339(now())}
-    return _marker(agent_id, told, by) + Change((StateChanged("init"),))
+    return marked(agent_id, told, by) + Change((StateChanged("init"),))
 
 
 def slept(agent_id: uuid.UUID, turns: Sequence[OpenTurn], by: str, remark: str | None) -> Change:
     """A session falls asleep by a person's wish; its open ``turns`` do not survive that."""
     told = {"type": "slept", "reason": "user", "note": remark, "by": by, "at": rfc3339(now())}
-    return cancelled(turns, "sleep") + _marker(agent_id, told, by) + Change((StateChanged("slept"),))
+    return cancelled(turns, "sleep") + marked(agent_id, told, by) + Change((StateChanged("slept"),))
 
 
 def cancelled(turns: Sequence[OpenTurn], reason: CancelReason) -> Change:
@@ -68,8 +74,9 @@ def appended(turn_id: uuid.UUID, segments: Sequence[Json]) -> Change:
     return Change(tuple(SegmentAdded(turn_id, segment) for segment in segments))
 
 
-def _marker(agent_id: uuid.UUID, told: Json, by: str) -> Change:
-    marker = NewTurn(new_id(), agent_id, "marker", "completed", {"content": []}, by)
+def marked(agent_id: uuid.UUID, told: Json, by: str, turn_id: uuid.UUID | None = None) -> Change:
+    """A completed turn with an empty input that tells one thing."""
+    marker = NewTurn(turn_id or new_id(), agent_id, "marker", "completed", {"content": []}, by)
     entries = (SegmentAdded(marker.turn_id, told), ResponseChanged(marker.turn_id, "completed"))
     return Change(entries, (marker,))
 

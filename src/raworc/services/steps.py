@@ -9,10 +9,12 @@ import contextlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.clock import now, rfc3339
+from raworc.domain.compaction import NOTHING_SAID, compacted
 from raworc.domain.context import PastTurn
 from raworc.domain.lifecycle import TurnStatus
 from raworc.domain.turns import Failure, Segment, note
@@ -21,18 +23,21 @@ from raworc.ids import TurnId
 from raworc.services import progress
 from raworc.services.holds import Hold
 from raworc.services.progress import Entry, ResponseChanged, SegmentAdded, StateChanged
-from raworc.store import notify
+from raworc.store import context, notify
 from raworc.store import steps as store
 from raworc.store.briefs import Brief
+from raworc.store.context import Cut, Cutoff
 from raworc.store.database import Database
 from raworc.store.steps import Finished, Started
 
-__all__ = ["Brief", "Finished", "Outcome", "Started", "Steps", "Work"]
+__all__ = ["Brief", "Cut", "Finished", "Outcome", "Started", "Steps", "Work"]
+
+_OVERTAKEN: Final = Failure("context_changed", "The context was cleared or restored while it was summarised")
 
 
 @dataclass(frozen=True)
 class Work:
-    """A turn in hand: its log, the turns before it, and the agent it is for.
+    """A turn in hand: its log, the turns before it, and the agent it is for; the rest as ``store.steps.Taken``.
 
     ``attempts`` counts the workers that took it since its last new segment, this one included.
     """
@@ -43,6 +48,9 @@ class Work:
     present: PastTurn
     past: list[PastTurn]
     agent: Brief
+    summary: str | None = None
+    cutoff: int = 0
+    compacts: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,39 @@ class Steps:
         """End the turn, and with it its last step; the session becomes idle."""
         await self._moved(hold, turn_id, [*outcome.entries(turn_id), StateChanged("idle")], done=done)
 
+    async def compact(self, hold: Hold, turn_id: TurnId, cut: Cut, remark: Segment) -> int | None:
+        """Let a summary stand for what came before a point of the turn in work, and say so in it; its number.
+
+        None: nothing is stored, because the session's cutoff is not the one that ``cut`` builds on any more.
+        """
+
+        async def work(conn: AsyncConnection) -> int | None:
+            made = await self._cut(conn, hold, turn_id, cut)
+            if made is None:
+                return None
+            told = [remark, compacted(cut.summary or "", rfc3339(made.at), automatic=True)]
+            await progress.append(conn, hold.session_id, turn_id, told, fence=hold.fence)
+            return made.number
+
+        return await self._db.run(work)
+
+    async def settle_compaction(self, hold: Hold, turn_id: TurnId, cut: Cut, done: Finished | None) -> None:
+        """End a turn that was there to compact; it fails when the cutoff was changed meanwhile."""
+
+        async def work(conn: AsyncConnection) -> None:
+            made = await self._cut(conn, hold, turn_id, cut)
+            if made is None:
+                outcome = Outcome.failed(_OVERTAKEN)
+            else:
+                told = compacted(cut.summary or NOTHING_SAID, rfc3339(made.at), automatic=False)
+                outcome = Outcome.completed([told])
+            entries = [*outcome.entries(turn_id), StateChanged("idle")]
+            await progress.write(conn, hold.session_id, entries, fence=hold.fence)
+            if done is not None:
+                await store.step(conn, turn_id, hold.epoch, done=done)
+
+        await self._db.run(work)
+
     async def publish(self, hold: Hold, turn_id: TurnId, channel: str, text: str) -> None:
         """Show running text to whoever listens now; it is stored nowhere."""
         async with self._db.reading() as conn:
@@ -120,9 +161,23 @@ class Steps:
             taken = await store.take(conn, hold.session_id, turn_id, epoch=hold.epoch, request_id=request_id)
             if taken.agent is None:
                 raise TurnSettled(f"The agent of session '{hold.session_id}' was deleted")
-            return Work(turn_id, taken.attempts, taken.model_calls, taken.present, taken.past, taken.agent)
+            return Work(
+                turn_id,
+                taken.attempts,
+                taken.model_calls,
+                taken.present,
+                taken.past,
+                taken.agent,
+                taken.summary,
+                taken.cutoff,
+                taken.compacts,
+            )
 
         return await self._db.run(work)
+
+    async def _cut(self, conn: AsyncConnection, hold: Hold, turn_id: TurnId, cut: Cut) -> Cutoff | None:
+        await progress.write(conn, hold.session_id, [], fence=hold.fence)  # from here on nobody else writes
+        return await context.cut(conn, hold.session_id, turn_id, cut)
 
     async def _moved(
         self,

@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class NewTurn:
-    """A turn to be added. ``kind`` is ``input`` or ``marker``; it carries no event of its own."""
+    """A turn to be added. ``kind`` is ``input``, ``marker`` or ``compact``; it carries no event of its own."""
 
     turn_id: uuid.UUID
     agent_id: uuid.UUID | None

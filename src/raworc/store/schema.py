@@ -265,7 +265,7 @@ turns = Table(
     Column("session_id", UUID, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
     Column("agent_id", UUID),  # no foreign key: deleting an agent must not search every turn
     Column("number", BigInteger, Identity(), nullable=False),  # order of arrival
-    Column("kind", Text, nullable=False),  # input, marker
+    Column("kind", Text, nullable=False),  # input, marker, compact (a marker that an operator runs)
     Column("status", Text, nullable=False),
     _json("input"),  # {"content": [...]} as given
     _json("output"),  # what an outside writer put: {"text": ..., other keys}; items become segments
@@ -297,8 +297,23 @@ steps = Table(  # what must not be done twice: a model call may, a tool may not
     Column("request_id", UUID),  # of a model call: its recorded request
     Column("tool_use_id", Text),  # of a tool
     Column("content", JSONB),  # model: the provider's own blocks; tool: the tool_result block the model gets
+    Column("characters", Integer, nullable=False, server_default=text("0")),  # of ``content``, as a model reads it
+    Column("context_tokens", Integer),  # of a model call: the history with its answer, as the provider counted it
     _moment("started_at", default=True),
     _moment("finished_at"),
+)
+
+context_cutoffs = Table(  # a stack for each session: the newest counts, restoring takes it away
+    "context_cutoffs",
+    metadata,
+    Column("number", BigInteger, Identity(), primary_key=True),
+    Column("session_id", UUID, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
+    Column("turn_id", UUID),  # the turn that it was made in
+    Column("step", Integer, nullable=False),  # how many steps of that very turn it covers
+    Column("summary", Text),  # null: cleared
+    _moment("counts_from", default=True),  # turns that came before are no history any more
+    _moment("cutoff_at", default=True),
+    Index("ix_context_cutoffs_session", "session_id", "number"),
 )
 
 segments = Table(

@@ -26,11 +26,13 @@ class Started:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a started step ended: ``content`` as in ``Step``."""
+    """How a started step ended: ``content`` and ``context_tokens`` as in ``Step``, and its length for a model."""
 
     number: int
     state: StepState
     content: Any
+    characters: int = 0
+    context_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,9 @@ class Taken:
 
     ``attempts`` counts the workers that took it since its last new segment, this one included. ``past`` are the
     turns before it that count since the context's cutoff, oldest first: completed ones, and those that were
-    cancelled after the model had said something.
+    cancelled after the model had said something. ``summary`` stands for what is before them, where something was
+    kept of that; ``cutoff`` is the number of the cutoff that says so, 0 for none. ``compacts``: the turn is none of
+    the agent's, but asks for a summary.
     """
 
     attempts: int
@@ -47,6 +51,9 @@ class Taken:
     present: PastTurn
     past: list[PastTurn]
     agent: Brief | None
+    summary: str | None = None
+    cutoff: int = 0
+    compacts: bool = False
 
 
 async def take(
@@ -62,15 +69,23 @@ async def take(
     for row in rows:
         _, log = turns.setdefault(row.turn_id, (row, []))
         if row.number is not None:
-            log.append(Step(row.number, row.kind, row.state, row.content, row.tool_use_id))
+            log.append(Step(row.number, row.kind, row.state, row.content, row.tool_use_id, row.context_tokens))
     own, log = turns.pop(turn_id)
     past = [
-        PastTurn(row.input, tuple(steps), row.answer)
+        PastTurn(row.input, tuple(steps), row.answer, row.told)
         for row, steps in turns.values()
         if row.status == "completed" or any(step.blocks for step in steps)
     ]
-    agent = None if own.agent[0] is None else Brief(*own.agent)
-    return Taken(own.attempts, own.model_calls, PastTurn(own.input, tuple(log)), past, agent)
+    return Taken(
+        own.attempts,
+        own.model_calls,
+        PastTurn(own.input, tuple(log), told=own.told),
+        past,
+        None if own.agent[0] is None else Brief(*own.agent),
+        own.summary,
+        own.cutoff,
+        compacts=own.turn_kind == "compact",
+    )
 
 
 async def step(
@@ -86,6 +101,8 @@ async def step(
         "done": done.number if done else None,
         "state": done.state if done else None,
         "content": done.content if done else None,
+        "characters": done.characters if done else 0,
+        "context_tokens": done.context_tokens if done else None,
         "number": then.number if then else None,
         "kind": then.kind if then else None,
         "request_id": then.request_id if then else None,
@@ -99,8 +116,9 @@ class _TakenRow:
 
     def __init__(self, *columns: Any) -> None:  # noqa: ANN401  in the order of the statement
         self.turn_id, self.status, self.input, self.answer, self.attempts, self.model_calls = columns[:6]
-        self.number, self.kind, self.state, self.content, self.tool_use_id = columns[6:11]
-        self.agent = columns[11:]
+        self.number, self.kind, self.state, self.content, self.tool_use_id, self.context_tokens = columns[6:12]
+        self.turn_kind, self.told, self.summary, self.cutoff = columns[12:16]
+        self.agent = columns[16:]
 
 
 _TAKE: Final = Statement(
@@ -120,15 +138,19 @@ counted AS (
     RETURNING id, attempts, model_calls
 )
 SELECT t.id, t.status, t.input, t.output ->> 'text', counted.attempts, counted.model_calls,
-       steps.number, steps.kind, steps.state, steps.content, steps.tool_use_id,
+       steps.number, steps.kind, steps.state, steps.content, steps.tool_use_id, steps.context_tokens,
+       t.kind, CASE WHEN t.id = cut.turn_id THEN cut.step ELSE 0 END,
+       CASE WHEN t.id = present.id THEN cut.summary END, coalesce(cut.number, 0),
        a.id, a.name, a.space, a.instructions, a.setup, a.model, a.max_tokens, a.network, a.limits,
        a.tools, a.guardrails, a.knowledge_bases
 FROM turns AS present
-JOIN sessions ON sessions.id = present.session_id
+LEFT JOIN LATERAL (
+    SELECT * FROM context_cutoffs WHERE session_id = present.session_id ORDER BY number DESC LIMIT 1
+) AS cut ON true
 JOIN turns AS t ON t.id = present.id OR (
     t.session_id = present.session_id AND t.number < present.number AND t.kind = 'input'
     AND t.status IN ('completed', 'cancelled')
-    AND t.created_at > coalesce(sessions.context_cutoff_at, '-infinity'))
+    AND t.created_at >= coalesce(cut.counts_from, '-infinity'))
 LEFT JOIN steps ON steps.turn_id = t.id
 LEFT JOIN counted ON counted.id = t.id
 LEFT JOIN agents AS a ON t.id = present.id AND a.session_id = present.session_id
@@ -147,7 +169,8 @@ _STEP: Final = Statement(
     text(
         """
 WITH done AS (
-    UPDATE steps SET state = :state, content = :content, finished_at = clock_timestamp()
+    UPDATE steps SET state = :state, content = :content, characters = :characters, context_tokens = :context_tokens,
+        finished_at = clock_timestamp()
     WHERE turn_id = :turn_id AND number = :done AND state = 'started'
     RETURNING number
 ),
@@ -171,6 +194,8 @@ SELECT :done IS NULL OR EXISTS (SELECT FROM done)
         bindparam("done", type_=Integer),
         bindparam("state", type_=Text),
         bindparam("content", type_=JSONB),
+        bindparam("characters", type_=Integer),
+        bindparam("context_tokens", type_=Integer),
         bindparam("number", type_=Integer),
         bindparam("kind", type_=Text),
         bindparam("request_id", type_=UUID),

@@ -59,6 +59,11 @@ async def status(conn: AsyncConnection, session_id: uuid.UUID, turn_id: uuid.UUI
     return await _STATUS.scalar(conn, {"session_id": session_id, "turn_id": turn_id})
 
 
+async def error(conn: AsyncConnection, turn_id: uuid.UUID) -> Json | None:
+    """``{"code", "message"}`` of a failed turn; None for every other one."""
+    return await _ERROR.scalar(conn, {"turn_id": turn_id})
+
+
 async def page(conn: AsyncConnection, session_id: uuid.UUID, *, limit: int, offset: int) -> list[TurnRow]:
     """Turns of a session, oldest first."""
     rows = await _PAGE.all(conn, {"session_id": session_id, "limit": limit, "offset": offset})
@@ -130,6 +135,8 @@ _PAGE: Final = Statement(  # the turns are chosen first: those that are passed o
 _STATUS: Final = Statement(
     text("SELECT status FROM turns WHERE session_id = :session_id AND id = :turn_id").bindparams(_SESSION, _TURN)
 )
+
+_ERROR: Final = Statement(text("SELECT error FROM turns WHERE id = :turn_id").bindparams(_TURN))
 
 _COUNT: Final = Statement(text("SELECT count(*) FROM turns WHERE session_id = :session_id").bindparams(_SESSION))
 

@@ -70,6 +70,7 @@ async def operator_parts(settings: Settings, spawner: Spawner) -> AsyncGenerator
             default_model=settings.default_model,
             has_anthropic=settings.anthropic_api_key is not None,
             max_model_calls=settings.max_model_calls,
+            soft_limit_tokens=settings.context_soft_limit_tokens,
         )
         runs = Runs(db, Secrets(keys.master))
         driver = BubblewrapDriver(Places.of(settings), spawner, keys.door)

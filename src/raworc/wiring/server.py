@@ -23,6 +23,7 @@ from raworc.keys import Keys, load_keys
 from raworc.sandbox.files import workspace_files
 from raworc.services.accounts import Accounts
 from raworc.services.agents import Agents
+from raworc.services.context import Context
 from raworc.services.events import Events
 from raworc.services.files import AgentFiles
 from raworc.services.passwords import Passwords
@@ -68,11 +69,13 @@ async def server_parts(settings: Settings) -> AsyncGenerator[ServerParts]:
                 Callers(tokens, accounts, requests, passthrough=settings.passthrough and settings.is_loopback),
             )
         )
+        turns = Turns(db, listener, settings)
         parts = ApiParts(
             accounts=accounts,
             agents=Agents(db, Secrets(keys.master), settings),
             sessions=Sessions(db, QueueLimits.of(settings)),
-            turns=Turns(db, listener, settings),
+            turns=turns,
+            context=Context(db, turns, settings),
             events=Events(db, listener),
             files=AgentFiles(db, workspace_files(settings.sessions_dir, settings.uid_base)),
             requests=requests,

@@ -2,13 +2,14 @@
 
 from typing import Final
 
-from raworc.api.agents import access, agents, events, files, requests, responses, states
+from raworc.api.agents import access, agents, context, events, files, requests, responses, states
 from raworc.api.routes import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
     *agents.ROUTES,
     *responses.ROUTES,
     *states.ROUTES,
+    *context.ROUTES,
     *events.ROUTES,
     *files.ROUTES,
     *requests.ROUTES,

@@ -7,6 +7,7 @@ from raworc.api.agents.schemas import LimitsBody
 from raworc.api.render import moment
 from raworc.sandbox.driver import FileEntry
 from raworc.services.agents import AgentView
+from raworc.services.context import ContextUsage
 from raworc.services.requests import RequestPage, RequestView
 from raworc.services.turns import TurnView
 
@@ -24,6 +25,11 @@ def agent_object(agent: AgentView) -> Json:
         "busy_from": moment(agent.busy_from),
         "context_cutoff_at": moment(agent.context_cutoff_at),
     }
+
+
+def context_usage(usage: ContextUsage) -> Json:
+    """The document's AgentContextUsage."""
+    return {**vars(usage), "cutoff_at": moment(usage.cutoff_at), "measured_at": moment(usage.measured_at)}
 
 
 def limits_of(body: LimitsBody | None) -> Mapping[str, float | None] | None:

@@ -259,6 +259,19 @@ class Cancelled(Answer):
     cancelled: bool
 
 
+class AgentContextUsage(Answer):
+    """How full an agent's context is since its cutoff; ``basis`` says where the number comes from."""
+
+    agent: str
+    soft_limit_tokens: int
+    used_tokens_estimated: int
+    used_percent: float
+    basis: Literal["estimated_from_history_chars", "estimated_from_provider_usage"]
+    cutoff_at: Time | None
+    measured_at: Time
+    total_messages_considered: int
+
+
 # ── responses ────────────────────────────────────────────────────────────────────────────────────────
 class NewResponseBody(Body):
     """An input: ``{content: [{type: 'text', content}]}``, or the older ``{text}``."""
