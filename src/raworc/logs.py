@@ -4,14 +4,17 @@ Whatever is logged passes :func:`scrub`: values under telling names and anything
 tokens or a provider's key are struck out. That is the second line of defence; not logging them is the first.
 """
 
+import json
 import logging
 import logging.handlers
 import re
 import sys
 from collections.abc import MutableMapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, cast
 
+import msgspec
 import structlog
 
 from raworc.settings import Settings
@@ -65,7 +68,12 @@ def configure(settings: Settings, *, process: str, file: Path | None) -> None:
 
 def scrub(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Strike out what must not be kept, at any depth."""
-    return {key: _STRUCK if _TELLING.search(key) else _scrubbed(value, _DEPTH) for key, value in event.items()}
+    return {key: _STRUCK if _is_telling(key) else _scrubbed(value, _DEPTH) for key, value in event.items()}
+
+
+@lru_cache(maxsize=1024)
+def _is_telling(key: str) -> bool:
+    return _TELLING.search(key) is not None
 
 
 def _scrubbed(value: object, depth: int) -> object:
@@ -96,13 +104,28 @@ def _named(process: str) -> structlog.typing.Processor:
 def _handler(file: Path | None) -> logging.Handler:
     if file is None:
         return logging.StreamHandler(sys.stderr)
-    return logging.handlers.RotatingFileHandler(file, maxBytes=_MAX_BYTES, backupCount=_KEPT_FILES, encoding="utf-8")
+    return _TurnedOver(file, maxBytes=_MAX_BYTES, backupCount=_KEPT_FILES, encoding="utf-8")
+
+
+class _TurnedOver(logging.handlers.RotatingFileHandler):
+    """The library's, which writes each line out twice to know its length. This one may go over by a line."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # type: ignore[override]  # noqa: ARG002, N802  the library's
+        """Whether the file is full."""
+        return self.stream is not None and self.stream.tell() >= self.maxBytes
 
 
 def _renderer(settings: Settings, file: Path | None) -> Any:  # noqa: ANN401  two unlike classes of structlog
     if _is_console(settings, file):
         return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    return structlog.processors.JSONRenderer(default=str)
+    return structlog.processors.JSONRenderer(serializer=_encoded)
+
+
+def _encoded(event: object, **_: object) -> str:
+    try:
+        return msgspec.json.encode(event, enc_hook=str).decode()
+    except (UnicodeEncodeError, TypeError, msgspec.MsgspecError):  # what is no text, or not named by text
+        return json.dumps(event, default=str)
 
 
 def _is_console(settings: Settings, file: Path | None) -> bool:

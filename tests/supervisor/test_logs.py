@@ -87,3 +87,20 @@ def test_what_looks_secret_is_struck_out_anywhere(text, left):
 
 def test_counts_of_tokens_are_no_secrets():
     assert scrub(None, "", {"input_tokens": 5, "max_tokens": 7}) == {"input_tokens": 5, "max_tokens": 7}
+
+
+def test_what_is_no_text_can_be_logged(logged):
+    structlog.get_logger().info("odd", name="a\udcff", folder=Path("/x"), parts={1: b"\xff"})
+    (line,) = logged()
+    assert (line["name"], line["folder"]) == ("a\udcff", "/x")
+
+
+def test_a_full_file_is_turned_over(logged, tmp_path, monkeypatch):
+    (handler,) = logging.getLogger().handlers
+    monkeypatch.setattr(handler, "maxBytes", 1000)
+    for number in range(40):
+        structlog.get_logger().info("line", number=number)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["x.log", "x.log.1", "x.log.2", "x.log.3"]
+    assert all(path.stat().st_size < 1300 for path in tmp_path.iterdir())
+    assert logged()[-1]["number"] == 39
