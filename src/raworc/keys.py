@@ -5,6 +5,7 @@ HKDF (RFC 5869), so that their length and spelling are free.
 """
 
 import contextlib
+import hashlib
 import os
 import secrets
 from dataclasses import dataclass
@@ -43,6 +44,11 @@ def load_keys(settings: Settings) -> Keys:
         door=_from_file(folder / "door"),
         master=_given("RAWORC_MASTER_KEY", settings.master_key) or _from_file(folder / "master"),
     )
+
+
+def key_id(master_key: bytes) -> str:
+    """What a data key says it was wrapped by; tells nothing of the key."""
+    return hashlib.sha256(b"raworc master key id" + master_key).hexdigest()[:16]
 
 
 def _given(name: str, secret: str | None) -> bytes | None:

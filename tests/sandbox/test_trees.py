@@ -122,6 +122,6 @@ def test_a_swapped_folder_is_not_followed(tree: Path, tmp_path: Path):
     (tmp_path / "outside" / "secret").write_bytes(b"x" * 1_000_000)
     (tree / "sub").symlink_to(tmp_path / "outside")
     folder = os.open(tree, os.O_RDONLY)
-    assert trees._open_folder(folder, "sub") is None
+    assert trees.open_folder(folder, "sub") is None
     os.close(folder)
     shutil.rmtree(tree)

@@ -14,6 +14,8 @@ COMMANDS = {
     "server": ("raworc.cli.server:server", "Run a server process alone."),
     "operator": ("raworc.cli.operator:operator", "Run an operator process alone."),
     "recorder": ("raworc.cli.recorder:recorder", "Run a recorder process alone."),
+    "backup": ("raworc.cli.backup:backup", "Write database, keys and workspaces to one file, while everything runs."),
+    "restore": ("raworc.cli.restore:restore", "Fill a home from a backup."),
     "doctor": ("raworc.cli.doctor:doctor", "Show what this host really enforces; try to break out of a sandbox."),
     "login": ("raworc.cli.login:login", "Log in and keep the token."),
     "logout": ("raworc.cli.login:logout", "Forget the token."),

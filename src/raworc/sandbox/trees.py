@@ -35,7 +35,7 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass
-class _Level:
+class Level:
     """An open folder on the way down, and the subfolders of it still to be visited."""
 
     folder: int
@@ -73,7 +73,7 @@ def measure(workspace: Path, enough_bytes: int = UNMEASURABLE) -> int:
     looked into, for its depth or its owner's modes, makes the whole unmeasurable.
     """
     counted = _Sum(enough_bytes)
-    levels = [_count(_open_top(workspace), counted)]
+    levels = [_count(open_top(workspace), counted)]
     try:
         while levels and not counted.is_enough:
             names = levels[-1].names
@@ -82,7 +82,7 @@ def measure(workspace: Path, enough_bytes: int = UNMEASURABLE) -> int:
             elif len(levels) > MAX_LEVELS:
                 return UNMEASURABLE
             else:
-                child = _open_folder(levels[-1].folder, names.pop())
+                child = open_folder(levels[-1].folder, names.pop())
                 if child is not None:
                     levels.append(_count(child, counted))
     except PermissionError:
@@ -99,7 +99,7 @@ def remove(parent: Path, name: str) -> None:
     What lies deeper is moved up to the top first, so that nothing is more than a level away.
     """
     try:
-        top = _open_top(parent / name)
+        top = open_top(parent / name)
     except FileNotFoundError:
         return
     try:
@@ -140,12 +140,12 @@ class _Copy:
         self._uid = uid
         self._linked: dict[int, str] = {}
         self._names: list[str] = []
-        self._sources: list[_Level] = []
+        self._sources: list[Level] = []
         self._targets: list[int] = []
 
     def run(self, source: Path, draft: Path) -> None:
         try:
-            self._enter(_open_top(source), _open_top(draft))
+            self._enter(open_top(source), open_top(draft))
             while self._sources:
                 level = self._sources[-1]
                 if level.names:
@@ -160,7 +160,7 @@ class _Copy:
 
     def _enter(self, source: int, target: int) -> None:
         self._targets.append(target)
-        level = _Level(source, [])
+        level = Level(source, [])
         self._sources.append(level)
         for entry in _entries(source):
             with contextlib.suppress(FileNotFoundError):
@@ -172,10 +172,10 @@ class _Copy:
                 elif entry.is_file(follow_symlinks=False):
                     self._copy_file(entry.name, source, target)
 
-    def _descend(self, level: _Level, name: str) -> None:
+    def _descend(self, level: Level, name: str) -> None:
         if len(self._sources) > MAX_LEVELS:
             raise SandboxError(f"The workspace is deeper than {MAX_LEVELS} folders and cannot be copied")
-        child = _open_folder(level.folder, name)
+        child = open_folder(level.folder, name)
         if child is None:
             return
         os.mkdir(name, _OWNER_ALL, dir_fd=self._targets[-1])
@@ -184,7 +184,7 @@ class _Copy:
 
     def _leave(self) -> None:
         level, target = self._sources.pop(), self._targets.pop()
-        _like(os.fstat(level.folder), target, self._uid)
+        like(os.fstat(level.folder), target, self._uid)
         os.close(level.folder)
         os.close(target)
         del self._names[-1:]
@@ -202,7 +202,7 @@ class _Copy:
             made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=target)
             try:
                 _copy_bytes(opened, made, found.st_size)
-                _like(found, made, self._uid)
+                like(found, made, self._uid)
             finally:
                 os.close(made)
             path = "/".join([*self._names, name])
@@ -237,11 +237,21 @@ def _copy_bytes(source: int, target: int, size: int) -> None:
     os.ftruncate(target, size)
 
 
-def _like(found: os.stat_result, made: int, uid: int | None) -> None:
+def like(found: os.stat_result, made: int, uid: int | None) -> None:
+    """Give what was made the mode (but set-user-id bits) and times of what was found; ``uid`` owns it unless None."""
     if uid is not None:
         os.fchown(made, uid, uid)
     os.fchmod(made, found.st_mode & _PERMISSIONS)
     os.utime(made, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def sync(folder: Path) -> None:
+    """All that was written to the file system of a folder is on disk."""
+    opened = os.open(folder, _FOLDER)
+    try:
+        _check(_libc.syncfs(opened))
+    finally:
+        os.close(opened)
 
 
 def _settle(draft: Path, target: Path) -> None:
@@ -277,7 +287,7 @@ def _unlink_files(top: int) -> list[str]:
 
 def _flatten(top: int, name: str, number: int) -> int:
     """Remove a folder; folders in it move up under free numbers. The next free number."""
-    folder = _open_folder(top, name)
+    folder = open_folder(top, name)
     if folder is None:
         return number
     try:
@@ -306,8 +316,8 @@ def _move_up(folder: int, child: str, top: int, number: int) -> int:
         return number
 
 
-def _count(folder: int, counted: _Sum) -> _Level:
-    level = _Level(folder, [])
+def _count(folder: int, counted: _Sum) -> Level:
+    level = Level(folder, [])
     for entry in _entries(folder):
         counted.add(entry)
         if counted.is_enough:
@@ -322,11 +332,12 @@ def _entries(folder: int) -> Iterator[os.DirEntry[str]]:
         yield from entries
 
 
-def _open_top(path: Path) -> int:
+def open_top(path: Path) -> int:
+    """The folder itself, open."""
     return _permitted(lambda: os.open(path, _FOLDER), lambda: path.chmod(_OWNER_ALL))
 
 
-def _open_folder(parent: int, name: str) -> int | None:
+def open_folder(parent: int, name: str) -> int | None:
     """A subfolder, None when it is gone or no folder any more."""
     try:
         return _permitted(lambda: os.open(name, _FOLDER, dir_fd=parent), lambda: _open_up(parent, name))

@@ -4,7 +4,6 @@ A sealed value is bound to its table, agent, name and key version, a data key to
 copied elsewhere does not open. Values leave this module only towards a sandbox's environment.
 """
 
-import hashlib
 import os
 import uuid
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from raworc.domain.names import check_secret_key
 from raworc.domain.text import is_plain
 from raworc.errors import BadRequest, FieldError, Unavailable
+from raworc.keys import key_id
 from raworc.store import secrets as store
 from raworc.store.secrets import Sealed, WrappedKey
 
@@ -31,7 +31,7 @@ class Secrets:
 
     def __init__(self, master_key: bytes) -> None:
         self._master = AESGCM(master_key)
-        self._master_id = hashlib.sha256(b"raworc master key id" + master_key).hexdigest()[:16]
+        self._master_id = key_id(master_key)
 
     async def put(self, conn: AsyncConnection, agent_id: uuid.UUID, space: str, values: Mapping[str, str]) -> None:
         """Add or replace secrets of an agent.

@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import psycopg
 from alembic import command
@@ -30,13 +30,12 @@ def migrate(url: str) -> None:
         DatabaseUnavailable: it cannot be reached.
         Unavailable: the server is older than Postgres 16, or the schema is newer than this program.
     """
-    with _connected(url) as conn:
+    with connected(url) as conn:
         conn.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
         conn.commit()
         try:
-            config = _config(conn)
-            _refuse_newer(conn, ScriptDirectory.from_config(config))
-            command.upgrade(config, "head")
+            _refuse_newer(conn, known_schemas())
+            upgrade(conn, "head")
             conn.commit()
         finally:
             conn.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
@@ -45,12 +44,31 @@ def migrate(url: str) -> None:
 
 def differences(url: str) -> list[object]:
     """What ``store/schema.py`` says that the migrated database lacks, or the other way round."""
-    with _connected(url) as conn:
+    with connected(url) as conn:
         return list(compare_metadata(MigrationContext.configure(conn), metadata))
 
 
-def _refuse_newer(conn: Connection, scripts: ScriptDirectory) -> None:
-    known = {script.revision for script in scripts.walk_revisions()}
+def known_schemas() -> frozenset[str]:
+    """Every revision that this program can bring up to date."""
+    return frozenset(script.revision for script in ScriptDirectory(str(_FOLDER)).walk_revisions())
+
+
+def lock(conn: Connection) -> None:
+    """Keep every other migration out until the transaction ends."""
+    conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+
+
+def upgrade(conn: Connection, revision: str) -> None:
+    """Apply the steps up to ``revision``; inside a transaction that has begun, if it has."""
+    command.upgrade(_config(conn), revision)
+
+
+def driver_of(conn: Connection) -> psycopg.Connection:
+    """The driver's own connection, for what SQLAlchemy does not know (COPY)."""
+    return cast("psycopg.Connection", conn.connection.driver_connection)
+
+
+def _refuse_newer(conn: Connection, known: frozenset[str]) -> None:
     for revision in MigrationContext.configure(conn).get_current_heads():
         if revision not in known:
             raise Unavailable(
@@ -60,7 +78,9 @@ def _refuse_newer(conn: Connection, scripts: ScriptDirectory) -> None:
 
 
 @contextmanager
-def _connected(url: str) -> Generator[Connection]:
+def connected(url: str) -> Generator[Connection]:
+    """One connection. Raises as :func:`migrate`."""
+
     def connect() -> psycopg.Connection:
         try:
             return psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S, application_name="raworc migrate")

@@ -5,7 +5,7 @@ rows that were really added are summed. Runs on the driver's own connection, whi
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, cast
@@ -119,8 +119,8 @@ async def ensure_days(conn: AsyncConnection, days: set[date]) -> None:
         for day in sorted(days):
             await cursor.execute("SELECT to_regclass(%s)", [_day_name(requests.name, day)])
             if await cursor.fetchone() == (None,):
-                for table in _PARTITIONED:
-                    await _make_day(cursor, table, day)
+                for statement in day_statements(day):
+                    await cursor.execute(statement)
                 if lz4:
                     await _use_lz4(cursor, day)
 
@@ -154,15 +154,14 @@ async def _driver(conn: AsyncConnection) -> psycopg.AsyncConnection[Any]:
     return cast("psycopg.AsyncConnection[Any]", raw.driver_connection)
 
 
-async def _make_day(cursor: psycopg.AsyncCursor[Any], table: str, day: date) -> None:
-    """Beside the parent first, then attached: readers of the parent are not held up."""
-    name = _day_name(table, day)
+def day_statements(day: date) -> Iterator[bytes]:
+    """What makes a day's partitions: beside the parent first, then attached, so that its readers are not held up."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    await cursor.execute(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)".encode())
-    await cursor.execute(
-        f"ALTER TABLE {table} ATTACH PARTITION {name}"
-        f" FOR VALUES FROM ('{start.isoformat()}') TO ('{(start + timedelta(days=1)).isoformat()}')".encode()
-    )
+    bounds = f"FROM ('{start.isoformat()}') TO ('{(start + timedelta(days=1)).isoformat()}')"
+    for table in _PARTITIONED:
+        name = _day_name(table, day)
+        yield f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)".encode()
+        yield f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES {bounds}".encode()
 
 
 async def _use_lz4(cursor: psycopg.AsyncCursor[Any], day: date) -> None:

@@ -15,16 +15,19 @@ from raworc.settings import Settings
 
 _UNUSABLE: Final = re.compile('[,"$`\\x00-\\x1f]')  # read by its tools as lists or by a shell
 _UNUSABLE_SAID: Final = "commas, double quotes, '$', backquotes or control characters"
+UNFINISHED: Final = "restore.unfinished"
+"""A file in a home whose restore is not over: what is there may be half the old and half the new."""
 _FOLDERS: Final = {"run": 0o700, "keys": 0o700, "logs": 0o700, "spool": 0o700, "pg": 0o711, "sessions": 0o711}
 
 
-def prepare_home(settings: Settings) -> None:
-    """Make what is missing, and give every folder its mode.
+def prepare_home(settings: Settings, *, resuming: bool = False) -> None:
+    """Make what is missing, and give every folder its mode. ``resuming`` is for a restore alone.
 
     Below root's home, sandboxes and Postgres run as other users: those must be able to pass through it.
 
     Raises:
         BadRequest: the home cannot be made, or as root lies below a folder that others may not enter.
+        Conflict: a restore was cut short in it.
     """
     home, is_root = settings.home, os.geteuid() == 0
     if not home.is_absolute():
@@ -42,6 +45,8 @@ def prepare_home(settings: Settings) -> None:
             (home / name).chmod(mode)
     except OSError as error:
         raise BadRequest(f"The home '{home}' cannot be used: {error.strerror} ('{error.filename}')") from error
+    if (home / UNFINISHED).exists() and not resuming:
+        raise Conflict(f"A restore into the home '{home}' was cut short: run 'raworc restore' again, then start")
     if settings.socket_dir != settings.run_dir:
         _make_short(settings.socket_dir)
 

@@ -19,6 +19,18 @@ _STEADY_S: Final = 10.0  # having run so long, the next failure starts with the 
 log = structlog.get_logger(__name__)
 
 
+def cluster_of(settings: Settings) -> Cluster:
+    """The home's cluster, made when there is none. Blocks.
+
+    Raises:
+        Unavailable: it cannot be made; the message says what to do.
+    """
+    folder, log_file = settings.home / "pg", settings.logs_dir / "postgres.log"
+    cluster = Cluster(install(folder), folder / "data", settings.postgres_socket_dir, log_file)
+    cluster.initialise()
+    return cluster
+
+
 class EmbeddedPostgres:
     """One home's Postgres. ``start`` first, ``stop`` last; between them it is somebody's who restarts it."""
 
@@ -45,7 +57,7 @@ class EmbeddedPostgres:
         Raises:
             Unavailable: it cannot be created or started; the message says what to do.
         """
-        self._cluster = await asyncio.to_thread(self._prepare)
+        self._cluster = await asyncio.to_thread(cluster_of, self._settings)
         pid = await self._find_or_start()
         self._keeping = asyncio.create_task(self._keep(pid), name="postgres")
 
@@ -56,13 +68,6 @@ class EmbeddedPostgres:
             await asyncio.gather(self._keeping, return_exceptions=True)
         if self._cluster is not None:
             await asyncio.to_thread(self._cluster.stop, timeout_s=timeout_s)
-
-    def _prepare(self) -> Cluster:
-        folder = self._settings.home / "pg"
-        log_file = self._settings.logs_dir / "postgres.log"
-        cluster = Cluster(install(folder), folder / "data", self._settings.postgres_socket_dir, log_file)
-        cluster.initialise()
-        return cluster
 
     async def _find_or_start(self) -> int:
         pid = self.cluster.pid()
