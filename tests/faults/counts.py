@@ -9,7 +9,8 @@ class Counts:
     backend_kills: int
     streamed_tools: int
     crowd: int
+    malformed: int
 
 
-SMALL = Counts(operator_kills=25, backend_kills=4, streamed_tools=12, crowd=16)
-LONG = Counts(operator_kills=200, backend_kills=25, streamed_tools=40, crowd=64)
+SMALL = Counts(operator_kills=25, backend_kills=4, streamed_tools=12, crowd=16, malformed=400)
+LONG = Counts(operator_kills=200, backend_kills=25, streamed_tools=40, crowd=64, malformed=10_000)
