@@ -56,8 +56,9 @@ def configure(settings: Settings, *, process: str, file: Path | None) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
-    for chatty in ("alembic", "sqlalchemy.engine", "uvicorn.error", "asyncio"):
+    for chatty in ("alembic", "sqlalchemy.engine", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of what any stranger may send
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

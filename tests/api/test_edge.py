@@ -291,3 +291,40 @@ async def test_a_stopping_server_tells_its_streams(options: EdgeOptions):
         served.server.should_exit = True
         await asyncio.wait_for(told.wait(), 5)
         await wire.__aexit__(None, None, None)
+
+
+async def test_empty_lines_are_no_request_and_do_not_hold_a_connection(edge: Served):
+    async with edge.wire() as wire:
+        await wire.send(b"\r\n")
+        assert await wire.rest(2) == b""
+
+
+async def test_empty_lines_do_not_hold_a_connection_that_was_answered(edge: Served):
+    async with edge.wire() as wire:
+        await wire.send(b"GET /one HTTP/1.1\r\nhost: a\r\n\r\n")
+        await wire.answer()
+        await wire.send(b"\r\n")
+        await wire.send(b"\r\n")
+        assert await wire.rest(2) == b""
+
+
+async def test_a_body_that_ends_after_its_answer_does_not_hold_the_connection(options: EdgeOptions):
+    async def hasty(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await reply(send, b"{}")
+
+    async with serve(hasty, options) as served, served.wire() as wire:
+        await wire.send(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhe")
+        await wire.answer()
+        await wire.send(b"llo")
+        assert await wire.rest(2) == b""
+
+
+async def test_a_slow_answer_outlasts_the_deadline_that_empty_lines_began(options: EdgeOptions):
+    async def slow(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=0.5)
+        await reply(send, b"late")
+
+    async with serve(slow, options) as served, served.wire() as wire:
+        await wire.send(b"\r\n")
+        await wire.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert (await wire.answer()).body == b"late"

@@ -223,7 +223,10 @@ class EdgeProtocol(HttpToolsProtocol):
 
     # ── deadlines ────────────────────────────────────────────────────────────────────────────────────
     def _rewatch(self) -> None:
-        if self._phase == self._watched:
+        if self._phase == "between" and not self._unanswered:
+            self._watch_idle()
+            return
+        if self._phase == self._watched != "between":
             return
         self._unwatch()
         self._watched = self._phase
@@ -231,6 +234,14 @@ class EdgeProtocol(HttpToolsProtocol):
             self._watch_for(self.options.header_timeout_s, self._headers_overdue)
         elif self._phase == "body":
             self._watch_for(self.options.body_idle_timeout_s, self._body_overdue)
+
+    def _watch_idle(self) -> None:
+        """Empty lines, or the rest of a body that was answered already: no request, and uvicorn minds no time then."""
+        if self._watched == "body":
+            self._unwatch()
+        self._watched = "between"
+        if self._deadline is None:
+            self._watch_for(self.options.header_timeout_s, self._headers_overdue)
 
     def _watch_for(self, delay_s: float, act: Callable[[], None]) -> None:
         self._unwatch()
