@@ -26,7 +26,7 @@ from raworc.supervisor.cluster import Cluster
 from stack import Stack
 
 _SEED = 20261125
-_AT_ONCE = 48
+_AT_ONCE = 24
 _PATIENCE_S = 1.0
 _HANG_S = 15.0
 _WARM_UP = 250
@@ -86,7 +86,7 @@ def test_malformed_requests_harm_nobody(stack: Stack, counts: Counts) -> None:
 
     after_mb, p99_ms = _memory_mb(stack.pid("server")), took_ms[int(len(took_ms) * 0.99)]
     figures = f"{sum(tally.kinds.values())} requests {dict(tally.kinds)}, statuses {dict(tally.statuses)}"
-    print(f"{figures}; memory {before_mb:.1f} -> {after_mb:.1f} MB; {len(took_ms)} probes, p99 {p99_ms:.1f} ms")  # noqa: T201
+    print(f"{figures}; memory {before_mb:.1f} -> {after_mb:.1f} MB; {len(took_ms)} probes, p99 {p99_ms:.1f} ms")  # noqa: T201  the figures are for people
     assert tally.failed == []
     assert tally.hung == []
     assert stack.runs("server")
