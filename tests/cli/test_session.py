@@ -174,6 +174,21 @@ def test_an_agent_is_created_changed_found_and_deleted(shell: Shell):
     assert "not found" in shell.run("agents", "get", agent, code=1)
 
 
+def test_an_agent_is_published_for_everybody(shell: Shell, agent: str):
+    assert "remix its files, code." in shell.run("agents", "publish", agent)
+    assert "remix its files, secrets." in shell.run("agents", "publish", agent, "--no-code", "--secrets")
+    assert f"\n{agent} " in shell.run("agents", "published")
+    assert "is not published" in shell.run("agents", "unpublish", agent)
+    assert agent not in shell.run("agents", "published")
+    shell.run("ask", agent, "hello")
+    assert set(shell.json("agents", "runtime", agent)) == {
+        "agent_name",
+        "total_runtime_seconds",
+        "current_session_seconds",
+    }
+    assert "since its last wake" in shell.run("agents", "runtime", agent)
+
+
 def test_a_refused_name_says_why(shell: Shell):
     said = shell.run("agents", "create", "not_a_name", code=1)
     assert "raworc: " in said

@@ -27,6 +27,8 @@ PUBLIC = {
     ("GET", "/readyz"),
     ("POST", "/api/v0/auth/login"),
     ("POST", "/api/v0/operators/{name}/login"),
+    ("GET", "/api/v0/published/agents"),
+    ("GET", "/api/v0/published/agents/{name}"),
 }
 """What may be asked without a token. Whoever adds to this list must be able to say why."""
 

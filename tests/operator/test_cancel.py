@@ -19,7 +19,7 @@ def slow(prompt: str) -> str:
 
 
 async def cancelled(place: World, turn_id) -> None:
-    assert await place.sessions.cancel(place.admin, "demo")
+    assert (await place.sessions.cancel(place.admin, "demo")).cancelled
     turn = await place.settled(turn_id)
     assert turn.status == "cancelled"
     assert only(turn, "cancelled")["reason"] == "user_cancel"
@@ -75,7 +75,7 @@ async def test_after_it_ended_there_is_nothing_to_cancel(place: World):
     async with place.operator():
         await place.create()
         turn = await place.ask("hello")
-        assert not await place.sessions.cancel(place.admin, "demo")
+        assert not (await place.sessions.cancel(place.admin, "demo")).cancelled
         assert (await place.turn(turn.id)).status == "completed"
 
 

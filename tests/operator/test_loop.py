@@ -181,7 +181,7 @@ async def test_a_turn_that_was_settled_stops_even_when_the_notice_is_lost(place:
         session_id = await place.create()
         await place.post(bash("touch begun; sleep 1000 & wait; touch survived"))
         await place.until_file(session_id, "begun")
-        assert await place.sessions.cancel(place.admin, "demo")
+        assert (await place.sessions.cancel(place.admin, "demo")).cancelled
         await until(lambda: not operator._held[session_id].works)
         stop.set()
         await running

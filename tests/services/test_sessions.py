@@ -55,7 +55,7 @@ async def test_only_owner_and_admin_move_a_session(sessions, bob, admin, demo):
             await attempt(bob, "demo")
         with pytest.raises(NotFound):
             await attempt(admin, "nobody")
-    assert await sessions.cancel(admin, "demo") is False
+    assert (await sessions.cancel(admin, "demo")).cancelled is False
 
 
 # ── hold ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -236,22 +236,22 @@ async def test_a_wake_prompt_must_hold_text_and_have_room(sessions, agents, ann,
 
 # ── cancel ───────────────────────────────────────────────────────────────────────────────────────────
 async def test_cancel_with_nothing_to_cancel(sessions, ann, db, demo):
-    assert await sessions.cancel(ann, "demo") is False
+    assert (await sessions.cancel(ann, "demo")).cancelled is False
     await set_home(db, "demo", state="slept")
-    assert await sessions.cancel(ann, "demo") is False
+    assert (await sessions.cancel(ann, "demo")).cancelled is False
     assert await turn_rows(db, "demo") == []
 
 
 async def test_cancel_settles_the_newest_pending_turn(sessions, agents, turns, ann, db, demo):
     first = await turns.start(ann, "demo", INPUT)
     second = await turns.start(ann, "demo", INPUT)
-    assert await sessions.cancel(ann, "demo") is True
+    assert (await sessions.cancel(ann, "demo")).cancelled is True
     assert (await turns.get(ann, "demo", first.id)).status == "pending"
     cancelled = await turns.get(ann, "demo", second.id)
     assert cancelled.status == "cancelled"
     assert [(item["type"], item["reason"]) for item in cancelled.segments] == [("cancelled", "user_cancel")]
-    assert await sessions.cancel(ann, "demo") is True
-    assert await sessions.cancel(ann, "demo") is False
+    assert (await sessions.cancel(ann, "demo")).cancelled is True
+    assert (await sessions.cancel(ann, "demo")).cancelled is False
     assert (await agents.get(ann, "demo")).state == "idle"
 
 
@@ -259,7 +259,7 @@ async def test_cancel_settles_the_processing_turn_first_and_the_queue_goes_on(se
     first = await turns.start(ann, "demo", INPUT)
     second = await turns.start(ann, "demo", INPUT)
     await take_turn(db, "demo")
-    assert await sessions.cancel(ann, "demo") is True
+    assert (await sessions.cancel(ann, "demo")).cancelled is True
     assert (await turns.get(ann, "demo", first.id)).status == "cancelled"
     assert (await turns.get(ann, "demo", second.id)).status == "pending"
     row = await home_of(db, "demo")
@@ -269,7 +269,7 @@ async def test_cancel_settles_the_processing_turn_first_and_the_queue_goes_on(se
 
 async def test_cancel_while_init_drops_the_prompt(sessions, agents, ann, db):
     await agents.create(ann, NewAgent("demo", prompt="x"))
-    assert await sessions.cancel(ann, "demo") is True
+    assert (await sessions.cancel(ann, "demo")).cancelled is True
     row = await home_of(db, "demo")
     assert (row.state, row.desired) == ("init", "idle")
 
@@ -279,7 +279,7 @@ async def test_sql_and_rule_show_the_same_state(agents, turns, sessions, ann, db
     states = ("init", "idle", "busy", "paused", "slept", "error")
     for state, on_hold, queued in itertools.product(states, (False, True), (False, True)):
         await set_home(db, "demo", state="idle", busy_hold_from=None)
-        while await sessions.cancel(ann, "demo"):
+        while (await sessions.cancel(ann, "demo")).cancelled:
             pass
         if queued:
             await turns.start(ann, "demo", INPUT)

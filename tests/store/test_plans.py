@@ -134,6 +134,17 @@ async def test_an_agent_is_found_by_its_name(crowd: Watched):
     assert await crowd.rows_read(lambda conn: agents.find(conn, "AGENT777")) < 50
 
 
+async def test_published_agents_are_listed_without_the_others(crowd: Watched):
+    await crowd.conn.execute(text("UPDATE agents SET is_published = true, published_at = now() WHERE name LIKE '%7'"))
+    found: list[agents.AgentRow] = []
+
+    async def look(conn: AsyncConnection) -> None:
+        found.extend(await agents.published(conn, limit=5, offset=5))
+
+    assert await crowd.rows_read(look) < 50
+    assert len(found) == 5
+
+
 async def test_a_turns_events_are_read_without_those_of_the_session(crowd: Watched):
     session_id = await _eldest(crowd.conn)
     turn_id = await crowd.conn.scalar(text("SELECT id FROM turns ORDER BY number DESC LIMIT 1"))

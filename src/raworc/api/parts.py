@@ -11,6 +11,7 @@ from raworc.services.agents import Agents
 from raworc.services.context import Context
 from raworc.services.events import Events
 from raworc.services.files import AgentFiles
+from raworc.services.published import Published
 from raworc.services.requests import Requests
 from raworc.services.sessions import Sessions
 from raworc.services.storage import Storage
@@ -26,6 +27,7 @@ class ApiParts:
 
     accounts: Accounts
     agents: Agents
+    published: Published
     sessions: Sessions
     turns: Turns
     context: Context

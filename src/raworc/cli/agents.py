@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raworc.cli import files, log
+from raworc.cli import agent_sharing, files, log
 from raworc.cli.agent_states import sleep, wake
 from raworc.cli.connection import connected
 from raworc.cli.context import context
@@ -137,6 +137,10 @@ def delete(name: AgentName, *, yes: Annotated[bool, typer.Option("--yes", "-y", 
 app.command()(sleep)
 app.command()(wake)
 app.command()(spread(context))
+app.command()(agent_sharing.publish)
+app.command()(agent_sharing.unpublish)
+app.command()(agent_sharing.published)
+app.command()(agent_sharing.runtime)
 app.command("log")(log.log)
 app.command("requests")(log.requests)
 app.command("files")(files.files)

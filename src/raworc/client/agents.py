@@ -10,6 +10,8 @@ from raworc.client.shapes import (
     AgentPage,
     AgentState,
     Cancelled,
+    PublishFields,
+    Runtime,
     StateAnswer,
 )
 from raworc.client.transport import Query, Transport, segment, without_none
@@ -57,6 +59,26 @@ class Agents:
     def cancel(self, name: str) -> Cancelled:
         """Stop the response in work, else drop the newest one waiting."""
         return self._transport.call("POST", _path(name, "cancel"), Cancelled)
+
+    def publish(self, name: str, **permissions: Unpack[PublishFields]) -> Agent:
+        """Show the agent to everybody and let every account remix it; done again, it changes the permissions."""
+        return self._transport.call("POST", _path(name, "publish"), Agent, without_none(permissions))
+
+    def unpublish(self, name: str) -> Agent:
+        """Show the agent to nobody else any more; remixes that were made stay."""
+        return self._transport.call("POST", _path(name, "unpublish"), Agent)
+
+    def published(self, *, limit: int = 100, offset: int = 0) -> tuple[Agent, ...]:
+        """Published agents, the newest publication first, at most 100 at once. Needs no token."""
+        return self._transport.get("/published/agents", tuple[Agent, ...], {"limit": limit, "offset": offset})
+
+    def get_published(self, name: str) -> Agent:
+        """One published agent. Needs no token."""
+        return self._transport.get(f"/published{_path(name)}", Agent)
+
+    def runtime(self, name: str) -> Runtime:
+        """How long the agent has been awake."""
+        return self._transport.get(_path(name, "runtime"), Runtime)
 
     def hold(self, name: str, state: Literal["busy", "idle"]) -> StateAnswer:
         """``busy`` keeps the agent from falling asleep, ``idle`` ends that."""

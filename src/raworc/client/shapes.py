@@ -128,6 +128,14 @@ class AgentChanges(TypedDict):
     knowledge_bases: NotRequired[list[Any]]
 
 
+class PublishFields(TypedDict):
+    """What remixes by other accounts may take. Secrets are given to them only where ``secrets`` is True here."""
+
+    code: NotRequired[bool]
+    secrets: NotRequired[bool | None]
+    content: NotRequired[bool]
+
+
 class AgentFilter(TypedDict):
     """Which agents to list: every condition must hold. ``tags`` must all be there."""
 
@@ -145,6 +153,14 @@ class Cancelled(Struct, frozen=True):
     status: str
     agent: str
     cancelled: bool
+
+
+class Runtime(Struct, frozen=True):
+    """How long an agent has been awake, in seconds: in all, and since its last wake (0 while it sleeps)."""
+
+    agent_name: str
+    total_runtime_seconds: int
+    current_session_seconds: int
 
 
 class StateAnswer(Struct, frozen=True):

@@ -29,7 +29,21 @@ from raworc.store.agents import AgentRow, Wanted
 from raworc.store.database import Database, Duplicate
 from raworc.store.sessions import NewSession
 
-__all__ = ["AgentChange", "AgentFilter", "AgentRow", "AgentView", "Agents", "NewAgent", "Page", "find", "find_locked"]
+__all__ = [
+    "AgentChange",
+    "AgentFilter",
+    "AgentRow",
+    "AgentView",
+    "Agents",
+    "NewAgent",
+    "Page",
+    "absent",
+    "find",
+    "find_locked",
+    "find_shown",
+    "may_touch",
+    "view",
+]
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -103,14 +117,20 @@ async def find(conn: AsyncConnection, caller: Caller, name: str, verb: Verb) -> 
     return _permitted(await store.find(conn, name) if is_agent_name(name) else None, caller, name, verb)
 
 
+async def find_shown(conn: AsyncConnection, caller: Caller, name: str) -> AgentRow:
+    """The agent, if the caller may look at it: also another's that is published. Raises as :func:`find`."""
+    row = await store.find(conn, name) if is_agent_name(name) else None
+    return row if row is not None and row.is_published else _permitted(row, caller, name, "get")
+
+
 async def find_locked(conn: AsyncConnection, caller: Caller, name: str, verb: Verb) -> AgentRow:
     """The same, locked with its session until the transaction ends. Raises as :func:`find`."""
     return _permitted(await store.find_locked(conn, name) if is_agent_name(name) else None, caller, name, verb)
 
 
-def view(row: AgentRow, caller: Caller) -> AgentView:
-    """What the caller is shown of an agent."""
-    private = may_touch(caller, "update", row)
+def view(row: AgentRow, caller: Caller | None) -> AgentView:
+    """What the caller is shown of an agent; None is anybody, whom only published ones are shown."""
+    private = caller is not None and may_touch(caller, "update", row)
     busy_from = row.busy_from or row.busy_hold_from or row.queued_from
     return AgentView(
         name=row.name,
@@ -189,9 +209,9 @@ class Agents:
             raise Conflict(f"Agent '{new.name}' already exists") from None
 
     async def get(self, caller: Caller, name: str) -> AgentView:
-        """One agent. Raises as :func:`find`."""
+        """One agent, the caller's or a published one. Raises as :func:`find`."""
         async with self._db.reading() as conn:
-            return view(await find(conn, caller, name, "get"), caller)
+            return view(await find_shown(conn, caller, name), caller)
 
     async def page(self, caller: Caller, wanted: AgentFilter) -> Page[AgentView]:
         """Agents that the caller may see, newest first.
@@ -240,9 +260,14 @@ class Agents:
         await self._db.run(work)
 
 
+def absent(name: str) -> NotFound:
+    """There is no such agent, or none that anybody may know of."""
+    return NotFound(f"Agent '{storable_text(name[:80])}' not found")
+
+
 def _permitted(row: AgentRow | None, caller: Caller, name: str, verb: Verb) -> AgentRow:
     if row is None:
-        raise NotFound(f"Agent '{storable_text(name[:80])}' not found")
+        raise absent(name)
     if not may_touch(caller, verb, row):
         raise Forbidden(f"Agent '{row.name}' belongs to another account: ask its owner or an administrator")
     return row

@@ -1,5 +1,6 @@
 """An agent's home session by hand: hold, release, sleep, wake, cancel."""
 
+from dataclasses import dataclass
 from typing import cast, get_args
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,12 +25,29 @@ from raworc.services.agents import AgentRow, AgentView
 from raworc.services.changes import Change, cancelled, queued, slept, woken
 from raworc.services.progress import StateChanged, StateShown
 from raworc.services.queue import QueueLimits, check_room
+from raworc.store import runs, turns
 from raworc.store import sessions as store
-from raworc.store import turns
 from raworc.store.database import Database
 from raworc.store.turns import OpenTurn
 
 _DEFAULT_LIMITS = QueueLimits()
+
+
+@dataclass(frozen=True)
+class CancelAnswer:
+    """Whether there was something to cancel, and the agent's name as it is stored."""
+
+    agent_name: str
+    cancelled: bool
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How long an agent has been awake, in whole seconds: in all, and since its last wake (0 while asleep)."""
+
+    agent_name: str
+    total_runtime_seconds: int
+    current_session_seconds: int
 
 
 class Sessions:
@@ -127,19 +145,26 @@ class Sessions:
 
         return await self._db.run(work)
 
-    async def cancel(self, caller: Caller, name: str) -> bool:
-        """Settle the processing turn, else the newest pending one; False when there is neither."""
+    async def cancel(self, caller: Caller, name: str) -> CancelAnswer:
+        """Settle the processing turn, else the newest pending one; nothing when there is neither."""
 
-        async def work(conn: AsyncConnection) -> bool:
+        async def work(conn: AsyncConnection) -> CancelAnswer:
             row = await agents.find_locked(conn, caller, name, "update")
             open_turns = await turns.open_turns(conn, row.session_id)
             if not open_turns:
-                return False
+                return CancelAnswer(row.name, cancelled=False)
             turn = next((turn for turn in open_turns if turn.status == "processing"), open_turns[-1])
             await stopped(row, [turn], cancelled([turn], "user_cancel")).write(conn, row.session_id)
-            return True
+            return CancelAnswer(row.name, cancelled=True)
 
         return await self._db.run(work)
+
+    async def runtime(self, caller: Caller, name: str) -> Runtime:
+        """How long it has been awake, by the database's clock. Raises as ``agents.find`` for the verb ``get``."""
+        async with self._db.reading() as conn:
+            row = await agents.find(conn, caller, name, "get")
+            total_s, current_s = await runs.seconds(conn, row.session_id)
+        return Runtime(row.name, int(total_s), int(current_s))
 
 
 def stopped(row: AgentRow, ended: list[OpenTurn], change: Change) -> Change:

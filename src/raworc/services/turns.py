@@ -51,6 +51,14 @@ class TurnView:
 
 
 @dataclass(frozen=True)
+class TurnCount:
+    """How many turns an agent has, and its name as it is stored."""
+
+    count: int
+    agent_name: str
+
+
+@dataclass(frozen=True)
 class TurnChange:
     """An outside writer's wish. None keeps; ``output`` is ``{text?, items?, ...}``."""
 
@@ -142,11 +150,11 @@ class Turns:
             row = await agents.find(conn, caller, name, "get")
             return view(_found(await store.find(conn, row.session_id, turn_id), turn_id), row.name)
 
-    async def count(self, caller: Caller, name: str) -> int:
+    async def count(self, caller: Caller, name: str) -> TurnCount:
         """How many turns there are, markers included."""
         async with self._db.reading() as conn:
             row = await agents.find(conn, caller, name, "get")
-            return await store.count(conn, row.session_id)
+            return TurnCount(await store.count(conn, row.session_id), row.name)
 
     async def change(self, caller: Caller, name: str, turn_id: uuid.UUID, wish: TurnChange) -> TurnView:
         """Write to a turn from outside: append items at any time, settle it, or replace a waiting input.

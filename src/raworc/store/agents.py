@@ -47,6 +47,7 @@ class AgentRow:
     published_at: datetime | None
     published_by: str | None
     publish_permissions: dict[str, bool]
+    offers_secrets: bool
     created_at: datetime
     session_id: uuid.UUID
     session_number: int
@@ -103,6 +104,11 @@ async def page(conn: AsyncConnection, wanted: Wanted, *, limit: int, offset: int
     rows = await listing.all(conn, parameters)
     total: int = rows[0][-1] if rows else await counting.scalar(conn, parameters)
     return [AgentRow(*row[:-1]) for row in rows], total
+
+
+async def published(conn: AsyncConnection, *, limit: int, offset: int) -> list[AgentRow]:
+    """Published agents, the newest publication first."""
+    return [AgentRow(*row) for row in await _PUBLISHED.all(conn, {"limit": limit, "offset": offset})]
 
 
 async def insert(conn: AsyncConnection, values: Mapping[str, Any]) -> None:
@@ -193,8 +199,8 @@ _SHOWN_AS: Final[dict[ShownState, str]] = {
 _COLUMNS: Final = f"""
     a.id, a.name, a.space, a.owner_id, a.created_by, a.description, a.metadata, a.tags, a.instructions, a.setup,
     a.model, a.max_tokens, a.network, a.limits, a.tools, a.guardrails, a.knowledge_bases, a.parent_agent_name,
-    a.is_published, a.published_at, a.published_by, a.publish_permissions, a.created_at,
-    a.session_id, s.number, s.state, {_SHOWN} AS shown_state,
+    a.is_published, a.published_at, a.published_by, a.publish_permissions, a.offers_secrets,
+    a.created_at, a.session_id, s.number, s.state, {_SHOWN} AS shown_state,
     s.idle_timeout_s, s.busy_timeout_s, s.idle_from, s.busy_from, s.busy_hold_from,
     (SELECT min(t.created_at) FROM turns t WHERE t.session_id = s.id AND t.status = 'pending') AS queued_from,
     s.context_cutoff_at, s.last_activity_at
@@ -205,3 +211,11 @@ _HOME: Final = "FROM agents a JOIN sessions s ON s.id = a.session_id"
 _FIND_SQL: Final = f"SELECT {_COLUMNS} {_HOME} WHERE a.kind = 'named' AND lower(a.name) = lower(:name)"
 _FIND: Final = _statement(_FIND_SQL)
 _FIND_LOCKED: Final = _statement(f"{_FIND_SQL} FOR NO KEY UPDATE OF a, s")
+
+_PUBLISHED_ORDER: Final = "ORDER BY a.published_at DESC, a.id DESC"
+_PUBLISHED: Final = _statement(
+    f"""
+SELECT {_COLUMNS} {_HOME} JOIN (
+    SELECT a.id FROM agents a WHERE a.is_published AND a.kind = 'named' {_PUBLISHED_ORDER} LIMIT :limit OFFSET :offset
+) AS chosen ON chosen.id = a.id {_PUBLISHED_ORDER}"""  # noqa: S608  put together from constants
+)

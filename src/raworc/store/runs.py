@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.store.schema import sessions
+from raworc.store.statement import Statement
 
 
 async def begin(conn: AsyncConnection, run_id: uuid.UUID, session_id: uuid.UUID) -> None:
@@ -18,6 +19,12 @@ async def begin(conn: AsyncConnection, run_id: uuid.UUID, session_id: uuid.UUID)
 async def end(conn: AsyncConnection, session_id: uuid.UUID) -> None:
     """The open span ends; nobody holds the session any more and nothing is wanted of it."""
     await conn.execute(_END, {"session_id": session_id})
+
+
+async def seconds(conn: AsyncConnection, session_id: uuid.UUID) -> tuple[float, float]:
+    """How long the session has been awake: in all spans, and in the open one (0 when there is none)."""
+    row = await _SECONDS.first(conn, {"session_id": session_id})
+    return (0.0, 0.0) if row is None else (row[0], row[1])
 
 
 async def fulfil(conn: AsyncConnection, session_id: uuid.UUID) -> None:
@@ -47,3 +54,16 @@ UPDATE sessions SET held_by = NULL, desired = NULL, sleep_at = NULL, sleep_note 
 WHERE id = :session_id
 """
 ).bindparams(bindparam("session_id", type_=UUID))
+
+_SECONDS: Final = Statement(
+    text(
+        """
+SELECT coalesce(sum(awake), 0), coalesce(sum(awake) FILTER (WHERE is_open), 0)
+FROM (
+    SELECT ended_at IS NULL AS is_open,
+           CAST(greatest(extract(epoch FROM coalesce(ended_at, clock_timestamp()) - started_at), 0) AS float) AS awake
+    FROM runs WHERE session_id = :session_id
+) AS spans
+"""
+    ).bindparams(bindparam("session_id", type_=UUID))
+)

@@ -199,12 +199,14 @@ agents = Table(
     _moment("published_at"),
     Column("published_by", Text),
     _json("publish_permissions", '\'{"code": true, "secrets": true, "content": true}\'::jsonb'),
+    _flag("offers_secrets"),  # the publisher named ``secrets: true``: the default alone gives nothing to strangers
     _moment("created_at", default=True),
     _moment("updated_at", default=True),
     Index("uq_agents_named", func.lower(text("name")), unique=True, postgresql_where=text("kind = 'named'")),
     Index("ix_agents_created_at", "created_at", "id"),
     Index("ix_agents_owner_id", "owner_id", "created_at", "id"),
     Index("ix_agents_tags", "tags", postgresql_using="gin"),
+    Index("ix_agents_published", "published_at", "id", postgresql_where=text("is_published")),
 )
 
 agent_counts = Table(  # how many agents there are, kept by a trigger: counting a million takes a second

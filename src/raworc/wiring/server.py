@@ -27,6 +27,7 @@ from raworc.services.context import Context
 from raworc.services.events import Events
 from raworc.services.files import AgentFiles
 from raworc.services.passwords import Passwords
+from raworc.services.published import Published
 from raworc.services.queue import QueueLimits
 from raworc.services.requests import Requests
 from raworc.services.secrets import Secrets
@@ -73,6 +74,7 @@ async def server_parts(settings: Settings) -> AsyncGenerator[ServerParts]:
         parts = ApiParts(
             accounts=accounts,
             agents=Agents(db, Secrets(keys.master), settings),
+            published=Published(db),
             sessions=Sessions(db, QueueLimits.of(settings)),
             turns=turns,
             context=Context(db, turns, settings),

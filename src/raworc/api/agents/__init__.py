@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from raworc.api.agents import access, agents, context, events, files, requests, responses, states
+from raworc.api.agents import access, agents, context, events, files, published, requests, responses, states
 from raworc.api.routes import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -10,6 +10,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *responses.ROUTES,
     *states.ROUTES,
     *context.ROUTES,
+    *published.ROUTES,
     *events.ROUTES,
     *files.ROUTES,
     *requests.ROUTES,

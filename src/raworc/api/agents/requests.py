@@ -7,8 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from raworc.api.agents.render import request_page
+from raworc.api.agents.request_schemas import RecordedCalls
 from raworc.api.agents.responses import turn_id
-from raworc.api.agents.schemas import RecordedCalls
 from raworc.api.auth import MayGet
 from raworc.api.parts import parts_of
 from raworc.api.queries import PageNumber, PageSize

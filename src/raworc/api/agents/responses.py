@@ -43,8 +43,7 @@ async def list_responses(
 
 async def count_responses(request: Request, name: str, caller: MayGet) -> Response:
     """How many responses the agent has, markers included."""
-    count = await parts_of(request).turns.count(caller, name)
-    return Json({"count": count, "agent_name": name})
+    return Json(vars(await parts_of(request).turns.count(caller, name)))
 
 
 async def get_response(request: Request, name: str, response_id: str, caller: MayGet) -> Response:

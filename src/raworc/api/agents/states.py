@@ -7,8 +7,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from raworc.api.agents.render import agent_object
-from raworc.api.agents.schemas import Agent, Cancelled, HoldChanged, SleepBody, StateBody, StateChanged, WakeBody
-from raworc.api.auth import MayUpdate
+from raworc.api.agents.schemas import (
+    Agent,
+    Cancelled,
+    HoldChanged,
+    Runtime,
+    SleepBody,
+    StateBody,
+    StateChanged,
+    WakeBody,
+)
+from raworc.api.auth import MayGet, MayUpdate
 from raworc.api.bodies import JsonBody
 from raworc.api.parts import parts_of
 from raworc.api.render import Json
@@ -53,8 +62,13 @@ async def wake_agent(
 
 async def cancel_agent(request: Request, name: str, caller: MayUpdate) -> Response:
     """Stop the response in work, else drop the newest one waiting."""
-    cancelled = await parts_of(request).sessions.cancel(caller, name)
-    return Json({"status": "ok", "agent": name, "cancelled": cancelled})
+    done = await parts_of(request).sessions.cancel(caller, name)
+    return Json({"status": "ok", "agent": done.agent_name, "cancelled": done.cancelled})
+
+
+async def runtime(request: Request, name: str, caller: MayGet) -> Response:
+    """How long the agent has been awake: in all, and since its last wake (0 while it sleeps)."""
+    return Json(vars(await parts_of(request).sessions.runtime(caller, name)))
 
 
 ROUTES: Final = (
@@ -64,4 +78,5 @@ ROUTES: Final = (
     Route("POST", "/agents/{name}/sleep", sleep_agent, Agent),
     Route("POST", "/agents/{name}/wake", wake_agent, Agent, fails=(RateLimited,)),
     Route("POST", "/agents/{name}/cancel", cancel_agent, Cancelled),
+    Route("GET", "/agents/{name}/runtime", runtime, Runtime),
 )

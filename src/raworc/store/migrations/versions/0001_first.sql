@@ -257,6 +257,7 @@ CREATE TABLE agents (
     published_at TIMESTAMP WITH TIME ZONE,
     published_by TEXT,
     publish_permissions JSONB DEFAULT '{"code": true, "secrets": true, "content": true}'::jsonb NOT NULL,
+    offers_secrets BOOLEAN DEFAULT false NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_agents PRIMARY KEY (id),
@@ -269,6 +270,8 @@ CREATE TABLE agents (
 CREATE INDEX ix_agents_created_at ON agents (created_at, id);
 
 CREATE INDEX ix_agents_owner_id ON agents (owner_id, created_at, id);
+
+CREATE INDEX ix_agents_published ON agents (published_at, id) WHERE is_published;
 
 CREATE INDEX ix_agents_tags ON agents USING gin (tags);
 

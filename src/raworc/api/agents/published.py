@@ -1,0 +1,53 @@
+"""Publishing agents, and what anybody may see of those that are: without a token."""
+
+from typing import Annotated, Final
+
+from fastapi import Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from raworc.api.agents.render import agent_object
+from raworc.api.agents.schemas import Agent
+from raworc.api.agents.sharing_schemas import PublishBody
+from raworc.api.auth import MayUpdate
+from raworc.api.bodies import JsonBody
+from raworc.api.parts import parts_of
+from raworc.api.queries import Offset, PageSize
+from raworc.api.render import Json
+from raworc.api.routes import Route
+from raworc.errors import DatabaseUnavailable, NotFound
+from raworc.services.published import Permissions
+
+
+async def publish_agent(
+    request: Request, name: str, caller: MayUpdate, body: Annotated[PublishBody, Depends(JsonBody(PublishBody))]
+) -> Response:
+    """Show the agent to everybody and let every account remix it; done again, it changes the permissions."""
+    permissions = Permissions(code=body.code, secrets=body.secrets, content=body.content)
+    return Json(agent_object(await parts_of(request).published.publish(caller, name, permissions)))
+
+
+async def unpublish_agent(request: Request, name: str, caller: MayUpdate) -> Response:
+    """Show the agent to nobody else any more; remixes that were made stay."""
+    return Json(agent_object(await parts_of(request).published.unpublish(caller, name)))
+
+
+async def list_published(request: Request, limit: PageSize = 100, offset: Offset = 0) -> Response:
+    """Published agents, the newest publication first."""
+    found = await parts_of(request).published.page(limit=limit, offset=offset)
+    return Json([agent_object(agent) for agent in found])
+
+
+async def get_published(request: Request, name: str) -> Response:
+    """One published agent."""
+    return Json(agent_object(await parts_of(request).published.get(name)))
+
+
+_FAILS: Final = (DatabaseUnavailable,)
+
+ROUTES: Final = (
+    Route("POST", "/agents/{name}/publish", publish_agent, Agent),
+    Route("POST", "/agents/{name}/unpublish", unpublish_agent, Agent),
+    Route("GET", "/published/agents", list_published, list[Agent], fails=_FAILS),
+    Route("GET", "/published/agents/{name}", get_published, Agent, fails=(*_FAILS, NotFound)),
+)
