@@ -1,6 +1,5 @@
 """What an agent's list of tools changes, and the tool that delivers a result."""
 
-import json
 import re
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 
 from operating import World, kinds, only
+from prompts import bash, tool
 from raworc.domain.turns import ToolUse
 from raworc.operator.tools import run
 
@@ -15,14 +15,10 @@ pytestmark = pytest.mark.anyio
 NOWHERE: Any = SimpleNamespace()
 
 
-def tool(name: str, **given: object) -> str:
-    return f"```tool\n{json.dumps({'name': name, 'input': given})}\n```"
-
-
 async def test_only_the_named_tools_are_there_and_what_means_nothing_is_noted_once(place: World):
     async with place.operator():
         await place.create(tools=["list_files", {"type": "builtin", "name": "output"}, {"type": "fax"}])
-        turn = await place.ask("\n".join([tool("bash", command="id"), tool("list_files")]))
+        turn = await place.ask("\n".join([bash("id"), tool("list_files")]))
         refused, listed = [segment for segment in turn.segments if segment["type"] == "tool_result"]
         assert (refused["output"], refused["is_error"]) == (
             "Unknown tool 'bash'. The tools are: list_files, output",

@@ -6,23 +6,12 @@ from dataclasses import replace
 import pytest
 
 from operating import World, answer, kinds, only
+from prompts import bash, fault, tool
 from raworc.domain.toolset import BUILTINS
 from raworc.operator.session import Parts
 from raworc.store.notify import DeltaNotice
 
 pytestmark = pytest.mark.anyio
-
-
-def bash(command: str) -> str:
-    return f"```bash\n{command}\n```"
-
-
-def tool(name: str, **given: object) -> str:
-    return f"```tool\n{json.dumps({'name': name, 'input': given})}\n```"
-
-
-def fault(prompt: str, **how: object) -> str:
-    return f"{prompt}\n```fault\n{json.dumps(how)}\n```"
 
 
 async def test_a_prompt_is_answered(place: World):

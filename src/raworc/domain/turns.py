@@ -26,6 +26,7 @@ class Step:
     """One row of the turn's log. ``content``: a model's blocks, or the tool_result block that the model gets.
 
     ``context_tokens`` of a model call: the history with its answer, as the provider counted it, if it did.
+    ``tokens``: what a model call used in all, as its provider counted.
     """
 
     number: int
@@ -34,6 +35,7 @@ class Step:
     content: Any = None
     tool_use_id: str | None = None
     context_tokens: int | None = None
+    tokens: int = 0
 
     @property
     def blocks(self) -> list[Block]:

@@ -16,6 +16,7 @@ import msgspec
 from raworc.domain.compaction import reported_tokens
 from raworc.domain.context import Prompt, cached
 from raworc.domain.turns import Block
+from raworc.domain.usage import read_usage
 from raworc.errors import Unavailable
 from raworc.wire.anthropic import Delta, MessageAssembler, error_of, parse_message
 from raworc.wire.client import Client, ConnectFailed, Response, UpstreamError, UpstreamTimeout
@@ -64,13 +65,14 @@ class Ask:
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole message: the provider's own blocks, and why it stopped.
+    """A whole message: the provider's own blocks, why it stopped, and the tokens it took, all kinds added up.
 
     ``context_tokens``: the history with this answer, as a real provider counted it.
     """
 
     blocks: list[Block]
     stop_reason: str | None
+    tokens: int
     context_tokens: int | None = None
 
 
@@ -183,7 +185,9 @@ async def _read(response: Response, hear: Hear) -> tuple[Reply, dict[str, Any]]:
     if not (assembler.done and assembler.started):
         raise CallBroken("upstream_disconnected", "The model's answer broke off", sent=True)
     message = assembler.message
-    return Reply(message["content"], message.get("stop_reason")), message["usage"]
+    used = read_usage(message.get("usage"))
+    tokens = used.input_tokens + used.output_tokens + used.cache_creation_input_tokens + used.cache_read_input_tokens
+    return Reply(message["content"], message.get("stop_reason"), tokens), message["usage"]
 
 
 def _broken(error: UpstreamError) -> ProviderError | CallBroken:

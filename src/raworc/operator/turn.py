@@ -14,6 +14,7 @@ import structlog
 
 from raworc.domain.compaction import step_characters
 from raworc.domain.context import Message, Prompt, system_text, tool_result
+from raworc.domain.guardrails import guardrails
 from raworc.domain.output import SEGMENT_CHARACTERS, shown
 from raworc.domain.text import storable, storable_text
 from raworc.domain.toolset import toolset
@@ -35,6 +36,7 @@ from raworc.domain.turns import (
 )
 from raworc.errors import BadRequest
 from raworc.ids import TurnId, new_id
+from raworc.operator.guard import Guard
 from raworc.operator.history import History
 from raworc.operator.model import DEFAULT_MAX_TOKENS, Ask, CallBroken, Deltas, Model, ProviderError, Reply, chosen
 from raworc.operator.patience import patiently
@@ -115,9 +117,10 @@ class Turn:
         self._steps = [step for step in work.present.steps if step.state != "started"]
         self._model_calls = work.model_calls
         self._history = History(work, soft_limit=self._desk.soft_limit_tokens)
-        self._toolset = toolset(work.agent.tools)
+        self._toolset, self._rules = toolset(work.agent.tools), guardrails(work.agent.guardrails)
+        self._guard = Guard(self._rules)
         if not self._steps and not work.compacts:
-            self._remarks += [note("warning", remark) for remark in self._toolset.remarks]
+            self._remarks += [note("warning", text) for text in (*self._toolset.remarks, *self._rules.remarks)]
 
     async def _go_on(self, move: Move) -> None:
         if self._work.compacts and isinstance(move, CallModel):
@@ -126,6 +129,8 @@ class Turn:
             await self._run(move)
 
     async def _run(self, first: Move) -> None:
+        if isinstance(first, CallModel) and not self._steps:
+            first = await self._guard.blocked_input(self._work.present.input) or first
         if not isinstance(first, Failure):
             await self._open_place()
         move: Move | None = first
@@ -153,10 +158,13 @@ class Turn:
             return await self._fail(Failure(error.code, storable_text(error.message)))
         except BadRequest as error:
             return await self._fail(Failure("unusable_answer", f"The model's answer cannot be kept: {error}"))
+        blocked = await self._guard.blocked_output(blocks)
+        if blocked is not None:
+            return await self._fail(blocked)
         segments = message_segments(blocks)
         if reply.stop_reason == "max_tokens":
             segments.insert(0, note("warning", _CUT))
-        step = Step(move.number, "model", "done", blocks, context_tokens=reply.context_tokens)
+        step = Step(move.number, "model", "done", blocks, None, reply.context_tokens, reply.tokens)
         return await self._record(step, segments)
 
     async def _answer(
@@ -167,7 +175,8 @@ class Turn:
         while True:
             deltas = Deltas(self._publish)
             try:
-                return await self._stop.race(self._desk.model.ask(ask(), deltas.hear if aloud else _unheard))
+                hear = deltas.hear if aloud and not self._rules.hides_output else _unheard
+                return await self._stop.race(self._desk.model.ask(ask(), hear))
             except CallBroken as error:
                 delay_s = next(broken if error.sent else unreached, None)
                 if delay_s is None:
@@ -215,9 +224,12 @@ class Turn:
             return ""
         reply = await self._answer(lambda: self._asking(messages, _SUMMARY_TOKENS), start_again, aloud=False)
         text = storable_text(final_text(reply.blocks)).strip()
+        blocked = await self._guard.blocked_output(reply.blocks)
+        if blocked is not None:
+            raise ProviderError(blocked.code, blocked.message)
         if not text:
             raise ProviderError("no_summary", "The model answered without a summary")
-        return text
+        return await self._guard.struck(text)
 
     async def _another_call(self) -> None:
         self._request_id = new_id()
@@ -226,6 +238,9 @@ class Turn:
         self._remarks += await self._place.reopened(self._work.agent, self._stop)
 
     async def _run_tool(self, move: RunTool) -> Move | None:
+        denied = self._guard.denied(move.use)
+        if denied is not None:
+            return await self._record_tool(move, denied, duration_ms=0)
         await self._open_place()
         began = time.monotonic()
         try:
@@ -240,6 +255,7 @@ class Turn:
         return await self._record_tool(move, output, duration_ms=round((time.monotonic() - began) * 1000))
 
     async def _record_tool(self, move: RunTool | ReportUnknown, output: ToolOutput, *, duration_ms: int) -> Move | None:
+        output = await self._guard.cleaned(output)
         kept, told = shown(output.text, SEGMENT_CHARACTERS), shown(output.text, output.model_characters)
         segment: Segment = {
             "type": "tool_result",
@@ -258,8 +274,11 @@ class Turn:
     async def _record(self, step: Step, segments: Sequence[Segment]) -> Move | None:
         """Store a step's end and the next one's beginning in one go; the next one, None when the turn is over."""
         self._steps.append(step)
-        done = Finished(step.number, step.state, step.content, step_characters(step.content), step.context_tokens)
+        size = step_characters(step.content)
+        done = Finished(step.number, step.state, step.content, size, step.context_tokens, step.tokens)
         move = following(self._steps, model_calls=self._model_calls, max_model_calls=self._desk.max_model_calls)
+        if isinstance(move, CallModel):
+            move = self._rules.spent(sum(known.tokens for known in self._steps)) or move
         match move:
             case Answer():
                 return await self._complete(segments, done)
@@ -271,7 +290,7 @@ class Turn:
     async def _advance(self, done: Finished, segments: Sequence[Segment], move: CallModel | RunTool) -> Move | None:
         leaving = self._draining()
         then = None if leaving else self._started(move)
-        shown_now, steps, turn_id = self._with_remarks(segments), self._desk.steps, self._work.turn_id
+        shown_now, steps, turn_id = await self._with_remarks(segments), self._desk.steps, self._work.turn_id
         await patiently(lambda: steps.advance(self._hold, turn_id, done, shown_now, then))
         if not leaving:
             return move
@@ -279,12 +298,12 @@ class Turn:
         return None
 
     async def _complete(self, segments: Sequence[Segment], done: Finished | None = None) -> None:
-        await self._settle(Outcome.completed(self._with_remarks(segments)), done)
+        await self._settle(Outcome.completed(await self._with_remarks(segments)), done)
 
     async def _fail(self, failure: Failure, segments: Sequence[Segment] = (), done: Finished | None = None) -> None:
         failed = Outcome.failed(failure)
         log.warning("turn failed", turn_id=str(self._work.turn_id), code=failure.code)
-        await self._settle(replace(failed, segments=[*self._with_remarks(segments), *failed.segments]), done)
+        await self._settle(replace(failed, segments=await self._with_remarks([*segments, *failed.segments])), done)
 
     async def _settle(self, outcome: Outcome, done: Finished | None) -> None:
         await patiently(lambda: self._desk.steps.settle(self._hold, self._work.turn_id, outcome, done))
@@ -300,10 +319,10 @@ class Turn:
         self._model_calls += 1
         return Started(move.number, "model", self._request_id)
 
-    def _with_remarks(self, segments: Sequence[Segment]) -> list[Segment]:
+    async def _with_remarks(self, segments: Sequence[Segment]) -> list[Segment]:
         """What is shown next: what happened to the sandbox first."""
         remarks, self._remarks = self._remarks, []
-        return [*remarks, *segments]
+        return await self._guard.shown([*remarks, *segments])
 
     # ── the request ───────────────────────────────────────────────────────────────────────────────────
     def _ask(self) -> Ask:
@@ -315,7 +334,7 @@ class Turn:
         claims = WorkClaims("turn", hold.session_id, hold.epoch, hold.space, agent.train_id, work.turn_id)
         prompt = Prompt(
             system=[{"type": "text", "text": system_text(agent.name, agent.instructions)}],
-            tools=[definition(name) for name in self._toolset.builtins],
+            tools=[definition(name) for name in self._toolset.builtins if not self._rules.denies_tool(name)],
             messages=messages,
         )
         return Ask(
@@ -331,4 +350,4 @@ class Turn:
 
 
 def _unheard(_: Delta) -> None:
-    """A summary is shown once it is whole."""
+    """A summary is shown once it is whole, and so is what guardrails look at."""

@@ -298,6 +298,7 @@ steps = Table(  # what must not be done twice: a model call may, a tool may not
     Column("epoch", BigInteger, nullable=False),
     Column("request_id", UUID),  # of a model call: its recorded request
     Column("tool_use_id", Text),  # of a tool
+    _count("tokens"),  # of a model call: all kinds added up
     Column("content", JSONB),  # model: the provider's own blocks; tool: the tool_result block the model gets
     Column("characters", Integer, nullable=False, server_default=text("0")),  # of ``content``, as a model reads it
     Column("context_tokens", Integer),  # of a model call: the history with its answer, as the provider counted it

@@ -26,13 +26,14 @@ class Started:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a started step ended: ``content`` and ``context_tokens`` as in ``Step``, and its length for a model."""
+    """How a started step ended: ``content``, ``context_tokens`` and ``tokens`` as in ``Step``, and its length."""
 
     number: int
     state: StepState
     content: Any
     characters: int = 0
     context_tokens: int | None = None
+    tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ async def take(
     for row in rows:
         _, log = turns.setdefault(row.turn_id, (row, []))
         if row.number is not None:
-            log.append(Step(row.number, row.kind, row.state, row.content, row.tool_use_id, row.context_tokens))
+            seen = row.context_tokens, row.tokens
+            log.append(Step(row.number, row.kind, row.state, row.content, row.tool_use_id, *seen))
     own, log = turns.pop(turn_id)
     past = [
         PastTurn(row.input, tuple(steps), row.answer, row.told)
@@ -103,6 +105,7 @@ async def step(
         "content": done.content if done else None,
         "characters": done.characters if done else 0,
         "context_tokens": done.context_tokens if done else None,
+        "tokens": done.tokens if done else 0,
         "number": then.number if then else None,
         "kind": then.kind if then else None,
         "request_id": then.request_id if then else None,
@@ -117,8 +120,8 @@ class _TakenRow:
     def __init__(self, *columns: Any) -> None:  # noqa: ANN401  in the order of the statement
         self.turn_id, self.status, self.input, self.answer, self.attempts, self.model_calls = columns[:6]
         self.number, self.kind, self.state, self.content, self.tool_use_id, self.context_tokens = columns[6:12]
-        self.turn_kind, self.told, self.summary, self.cutoff = columns[12:16]
-        self.agent = columns[16:]
+        self.tokens, self.turn_kind, self.told, self.summary, self.cutoff = columns[12:17]
+        self.agent = columns[17:]
 
 
 _TAKE: Final = Statement(
@@ -138,7 +141,7 @@ counted AS (
     RETURNING id, attempts, model_calls
 )
 SELECT t.id, t.status, t.input, t.output ->> 'text', counted.attempts, counted.model_calls,
-       steps.number, steps.kind, steps.state, steps.content, steps.tool_use_id, steps.context_tokens,
+       steps.number, steps.kind, steps.state, steps.content, steps.tool_use_id, steps.context_tokens, steps.tokens,
        t.kind, CASE WHEN t.id = cut.turn_id THEN cut.step ELSE 0 END,
        CASE WHEN t.id = present.id THEN cut.summary END, coalesce(cut.number, 0),
        a.id, a.name, a.space, a.instructions, a.setup, a.model, a.max_tokens, a.network, a.limits,
@@ -170,7 +173,7 @@ _STEP: Final = Statement(
         """
 WITH done AS (
     UPDATE steps SET state = :state, content = :content, characters = :characters, context_tokens = :context_tokens,
-        finished_at = clock_timestamp()
+        tokens = :tokens, finished_at = clock_timestamp()
     WHERE turn_id = :turn_id AND number = :done AND state = 'started'
     RETURNING number
 ),
@@ -196,6 +199,7 @@ SELECT :done IS NULL OR EXISTS (SELECT FROM done)
         bindparam("content", type_=JSONB),
         bindparam("characters", type_=Integer),
         bindparam("context_tokens", type_=Integer),
+        bindparam("tokens", type_=BigInteger),
         bindparam("number", type_=Integer),
         bindparam("kind", type_=Text),
         bindparam("request_id", type_=UUID),

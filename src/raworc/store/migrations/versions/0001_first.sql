@@ -378,6 +378,7 @@ CREATE TABLE steps (
     epoch BIGINT NOT NULL,
     request_id UUID,
     tool_use_id TEXT,
+    tokens BIGINT DEFAULT 0 NOT NULL,
     content JSONB,
     characters INTEGER DEFAULT 0 NOT NULL,
     context_tokens INTEGER,
