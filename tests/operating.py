@@ -22,6 +22,7 @@ from raworc.services.accounts import Accounts, Caller
 from raworc.services.agents import Agents, NewAgent
 from raworc.services.context import Context
 from raworc.services.holds import Hold, Holds
+from raworc.services.knowledge import Knowledge
 from raworc.services.passwords import Passwords
 from raworc.services.requests import Requests
 from raworc.services.runs import Runs
@@ -65,6 +66,7 @@ class World:
         tokens, of_runs = self.gate.tokens, Runs(self.db, Secrets(b"m" * 32))
         desk = Desk(
             steps=steps or Steps(self.db),
+            knowledge=Knowledge(self.db),
             model=Model(self.client),
             tokens=tokens,
             default_model=None,

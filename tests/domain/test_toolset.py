@@ -28,6 +28,12 @@ def test_entries_narrow_the_built_in_tools_and_never_widen_them(entries, builtin
     assert list(found.remarks) == remarks
 
 
+def test_what_there_is_nothing_to_search_in_is_not_offered():
+    assert "search_knowledge" in toolset([]).builtins
+    assert "search_knowledge" not in toolset([], knows=False).builtins
+    assert toolset(["search_knowledge"], knows=False).builtins == ()
+
+
 @pytest.mark.parametrize("name", BUILTINS)
 def test_every_built_in_tool_is_described(name):
     told = definition(name)

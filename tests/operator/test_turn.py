@@ -7,7 +7,7 @@ import pytest
 
 from operating import World, answer, kinds, only
 from prompts import bash, fault, tool
-from raworc.domain.toolset import BUILTINS
+from raworc.domain.toolset import toolset
 from raworc.operator.session import Parts
 from raworc.store.notify import DeltaNotice
 
@@ -55,7 +55,7 @@ async def test_what_commands_answer(place: World):
                 True,
             ),
             tool("fly", to="moon"): (
-                f"Unknown tool 'fly'. The tools are: {', '.join(BUILTINS)}",
+                f"Unknown tool 'fly'. The tools are: {', '.join(toolset([], knows=False).builtins)}",
                 True,
             ),
         }

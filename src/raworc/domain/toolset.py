@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+SEARCH_KNOWLEDGE: Final = "search_knowledge"
 BUILTINS: Final = (
     "bash",
     "read_file",
@@ -15,6 +16,7 @@ BUILTINS: Final = (
     "edit_file",
     "list_files",
     "search_files",
+    SEARCH_KNOWLEDGE,
     "output",
 )
 _SHOWN_CHARACTERS: Final = 80
@@ -28,8 +30,8 @@ class Toolset:
     remarks: tuple[str, ...] = ()
 
 
-def toolset(entries: Sequence[Any]) -> Toolset:
-    """What ``entries`` say."""
+def toolset(entries: Sequence[Any], *, knows: bool = True) -> Toolset:
+    """What ``entries`` say of an agent that ``knows`` something, or has nothing to search."""
     named: set[str] = set()
     remarks: list[str] = []
     narrowed = False
@@ -47,7 +49,8 @@ def toolset(entries: Sequence[Any]) -> Toolset:
                 remarks.append(f"'tools.{number}' is ignored: its type '{_short(kind)}' is not known")
             case _:
                 remarks.append(f"'tools.{number}' is ignored: it is neither a name nor an object with a 'type'")
-    builtins = tuple(name for name in BUILTINS if name in named) if narrowed else BUILTINS
+    there = tuple(name for name in BUILTINS if knows or name != SEARCH_KNOWLEDGE)
+    builtins = tuple(name for name in there if name in named) if narrowed else there
     return Toolset(builtins, tuple(remarks))
 
 

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from raworc.domain.output import MODEL_CHARACTERS, Captured
 from raworc.domain.turns import ToolUse
+from raworc.operator.library import Library
 from raworc.sandbox.driver import Command, Exit, FileEntry, FileError, Files, Output, Sandbox, SandboxDied
 
 BASH_TIMEOUT_S: Final = 120.0
@@ -81,6 +82,12 @@ class SearchFiles(Struct):
     path: Path = "."
 
 
+class SearchKnowledge(Struct):
+    """Search the agent's knowledge bases for words; the passages that fit best are answered."""
+
+    query: Annotated[str, Meta(min_length=1, max_length=1000)]
+
+
 class Item(Struct):
     """One part of a result. `json` may hold any JSON, `url` an http or https address, the others text."""
 
@@ -117,6 +124,7 @@ class Surroundings:
 
     sandbox: Sandbox
     files: Files
+    library: Library | None = None
 
 
 async def run(use: ToolUse, around: Surroundings, offered: Sequence[str]) -> ToolOutput:
@@ -221,6 +229,14 @@ async def _list_files(args: ListFiles, around: Surroundings) -> ToolOutput:
     return ToolOutput(Captured("\n".join(lines) or "(empty)"))
 
 
+async def _search_knowledge(args: SearchKnowledge, around: Surroundings) -> ToolOutput:
+    if around.library is None:
+        return refused("The agent has no knowledge bases")
+    return ToolOutput(
+        Captured(await around.library.search(args.query, around.files)), model_characters=_READ_CHARACTERS
+    )
+
+
 async def _output(args: Deliver, _: Surroundings) -> ToolOutput:
     for number, item in enumerate(args.items):
         if item.type != "json" and not isinstance(item.content, str):
@@ -318,5 +334,6 @@ _TOOLS: Final[dict[str, tuple[type[Struct], Callable[[Any, Surroundings], Awaita
     "edit_file": (EditFile, _edit_file),
     "list_files": (ListFiles, _list_files),
     "search_files": (SearchFiles, _search_files),
+    "search_knowledge": (SearchKnowledge, _search_knowledge),
     "output": (Deliver, _output),
 }

@@ -15,6 +15,7 @@ import structlog
 from raworc.domain.compaction import step_characters
 from raworc.domain.context import Message, Prompt, system_text, tool_result
 from raworc.domain.guardrails import guardrails
+from raworc.domain.knowledge import knowledge_bases
 from raworc.domain.output import SEGMENT_CHARACTERS, shown
 from raworc.domain.text import storable, storable_text
 from raworc.domain.toolset import toolset
@@ -38,13 +39,15 @@ from raworc.errors import BadRequest
 from raworc.ids import TurnId, new_id
 from raworc.operator.guard import Guard
 from raworc.operator.history import History
+from raworc.operator.library import Library
 from raworc.operator.model import DEFAULT_MAX_TOKENS, Ask, CallBroken, Deltas, Model, ProviderError, Reply, chosen
 from raworc.operator.patience import patiently
 from raworc.operator.places import Place
 from raworc.operator.stop import Stop
-from raworc.operator.tools import ToolOutput, definition, refused, run
+from raworc.operator.tools import Surroundings, ToolOutput, definition, refused, run
 from raworc.sandbox.driver import SandboxDied, SandboxError
 from raworc.services.holds import Hold
+from raworc.services.knowledge import Knowledge
 from raworc.services.steps import Finished, Outcome, Started, Steps, Work
 from raworc.services.tokens import Tokens, WorkClaims
 from raworc.wire.anthropic import Delta
@@ -68,6 +71,7 @@ class Desk:
     """What turns are worked with."""
 
     steps: Steps
+    knowledge: Knowledge
     model: Model
     tokens: Tokens
     default_model: str | None
@@ -117,10 +121,14 @@ class Turn:
         self._steps = [step for step in work.present.steps if step.state != "started"]
         self._model_calls = work.model_calls
         self._history = History(work, soft_limit=self._desk.soft_limit_tokens)
-        self._toolset, self._rules = toolset(work.agent.tools), guardrails(work.agent.guardrails)
+        bases, unread = knowledge_bases(work.agent.knowledge_bases)
+        self._library = Library(self._desk.knowledge, work.agent.agent_id, bases)
+        self._toolset = toolset(work.agent.tools, knows=bool(bases))
+        self._rules = guardrails(work.agent.guardrails)
         self._guard = Guard(self._rules)
         if not self._steps and not work.compacts:
-            self._remarks += [note("warning", text) for text in (*self._toolset.remarks, *self._rules.remarks)]
+            ignored = (*self._toolset.remarks, *self._rules.remarks, *unread)
+            self._remarks += [note("warning", text) for text in ignored]
 
     async def _go_on(self, move: Move) -> None:
         if self._work.compacts and isinstance(move, CallModel):
@@ -244,7 +252,7 @@ class Turn:
         await self._open_place()
         began = time.monotonic()
         try:
-            output = await self._stop.race(run(move.use, self._place.around, self._toolset.builtins))
+            output = await self._stop.race(run(move.use, self._around(), self._toolset.builtins))
         except SandboxDied as error:
             log.warning("sandbox died under a tool", session_id=str(self._hold.session_id), reason=str(error))
             await self._place.close()  # the news of its death may come later than the next tool
@@ -253,6 +261,9 @@ class Turn:
             log.warning("sandbox failed a tool", session_id=str(self._hold.session_id), reason=str(error))
             output = refused(f"not run: {error}")
         return await self._record_tool(move, output, duration_ms=round((time.monotonic() - began) * 1000))
+
+    def _around(self) -> Surroundings:
+        return replace(self._place.around, library=self._library)
 
     async def _record_tool(self, move: RunTool | ReportUnknown, output: ToolOutput, *, duration_ms: int) -> Move | None:
         output = await self._guard.cleaned(output)

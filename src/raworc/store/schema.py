@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     ForeignKey,
     Identity,
@@ -24,7 +25,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR, UUID
 
 metadata = MetaData(
     naming_convention={
@@ -246,6 +247,17 @@ agent_secrets = Table(
     Column("ciphertext", LargeBinary, nullable=False),  # AES-256-GCM, bound to table, agent and key name
     _moment("created_at", default=True),
     _moment("updated_at", default=True),
+)
+
+knowledge = Table(  # pieces of agents' knowledge bases, by the digest of the text they were cut from
+    "knowledge",
+    metadata,
+    Column("agent_id", UUID, ForeignKey("agents.id", ondelete="CASCADE"), primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("terms", TSVECTOR, Computed("to_tsvector('english', body)", persisted=True), nullable=False),
 )
 
 runs = Table(  # from wake to sleep

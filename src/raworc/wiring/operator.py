@@ -17,6 +17,7 @@ from raworc.sandbox.bubblewrap import BubblewrapDriver, Places
 from raworc.sandbox.driver import SandboxUnavailable
 from raworc.sandbox.spawner import Spawner
 from raworc.services.holds import Holds
+from raworc.services.knowledge import Knowledge
 from raworc.services.runs import Runs
 from raworc.services.secrets import Secrets
 from raworc.services.steps import Steps
@@ -65,6 +66,7 @@ async def operator_parts(settings: Settings, spawner: Spawner) -> AsyncGenerator
         tokens = Tokens(keys.jwt)
         desk = Desk(
             steps=Steps(db),
+            knowledge=Knowledge(db),
             model=Model(client),
             tokens=tokens,
             default_model=settings.default_model,

@@ -370,6 +370,17 @@ CREATE TABLE agent_secrets (
     CONSTRAINT fk_agent_secrets_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE
 );
 
+CREATE TABLE knowledge (
+    agent_id UUID NOT NULL,
+    source TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    body TEXT NOT NULL,
+    terms TSVECTOR GENERATED ALWAYS AS (to_tsvector('english', body)) STORED NOT NULL,
+    CONSTRAINT pk_knowledge PRIMARY KEY (agent_id, source, number),
+    CONSTRAINT fk_knowledge_agent_id FOREIGN KEY(agent_id) REFERENCES agents (id) ON DELETE CASCADE
+);
+
 CREATE TABLE steps (
     turn_id UUID NOT NULL,
     number INTEGER NOT NULL,
