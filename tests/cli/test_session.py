@@ -2,48 +2,21 @@
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from raworc.settings import DEFAULT_PASSWORD
 from stack import Stack
+from terminal import Shell, wait_for
 
 WORK = "Please:\n```bash\nmkdir -p code; echo 'print(6 * 7)' > code/a.py; python3 code/a.py\n```\n"
 FAULT = 'x\n```fault\n{"status": 400, "times": 99}\n```\n'
-
-
-@dataclass
-class Shell:
-    """A person's terminal: one credentials file, one server."""
-
-    env: dict[str, str]
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "raworc", *arguments],
-            env=self.env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, *arguments: str, typed: str = "", code: int = 0) -> str:
-        process = self.start(*arguments)
-        out, err = process.communicate(typed, timeout=60)
-        assert process.returncode == code, f"{arguments}: {out}{err}"
-        return out + err
-
-    def json(self, *arguments: str) -> dict[str, object]:
-        return json.loads(self.run(*arguments, "--json"))
 
 
 @pytest.fixture(scope="module")
@@ -229,14 +202,6 @@ def test_at_a_terminal_ctrl_c_asks_first(shell: Shell, agent: str):
     assert asking.wait(30) == 130, seen
     os.close(outer)
     assert json.loads(shell.run("agents", "log", agent, "--json"))["status"] == "processing"
-
-
-def wait_for(terminal: int, text: bytes) -> bytes:
-    seen, ends = b"", time.monotonic() + 30
-    while text not in seen:
-        assert select.select([terminal], [], [], max(0, ends - time.monotonic()))[0], seen
-        seen += os.read(terminal, 65536)
-    return seen
 
 
 def test_ctrl_c_on_waiting_work_withdraws_it_and_leaves_the_running_one(shell: Shell, agent: str):

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from raworc.cli.connection import connected
 from raworc.cli.options import AgentName, Json, spread
 from raworc.cli.output import console, print_json
 from raworc.cli.stop import FAILED, INTERRUPTED, Stop
-from raworc.cli.transcript import TONES, Transcript
+from raworc.cli.watching import latest, watch, withdraw
 from raworc.client import Raworc
 from raworc.client.shapes import DeltaEvent, Event, Response, ResponseEvent, SegmentEvent, StateEvent
 
@@ -42,37 +40,21 @@ def ask(name: AgentName, prompt: Prompt, options: AskOptions) -> None:
             _announce(response, as_json=options.as_json)
             return
         try:
-            ended = _watch(client, response, options)
+            if options.as_json:
+                ended = _print_events(client, response)
+            else:
+                ended = watch(client, response, console(), all_lines=options.full)
         except KeyboardInterrupt:
             _interrupted(client, response)
     if ended.status != "completed":
         raise Stop(f"the response '{ended.id}' ended {ended.status}", code=FAILED)
 
 
-def _watch(client: Raworc, response: Response, options: AskOptions) -> Response:
-    out = console()
-    transcript = Transcript(out, all_lines=options.full)
+def _print_events(client: Raworc, response: Response) -> Response:
     for event in client.responses.events(response.agent_name, response.id):
-        if options.as_json:
-            print_json(_as_line(event))
-        else:
-            _show(event, response, out, transcript)
-        if isinstance(event, ResponseEvent) and event.response.id == response.id:
-            response = event.response
+        print_json(_as_line(event))
+        response = latest(event, response)
     return response
-
-
-def _show(event: Event, asked: Response, out: Console, transcript: Transcript) -> None:
-    match event:
-        case SegmentEvent(response_id=asked.id, segment=segment):
-            transcript.segment(segment)
-        case DeltaEvent(response_id=asked.id, text=text):
-            transcript.delta(text)
-        case ResponseEvent(response=Response(id=asked.id) as ended) if ended.is_settled:
-            took_s = (ended.updated_at - ended.created_at).total_seconds()
-            out.print(Text(f"{ended.status} in {took_s:.1f} s", style=TONES[ended.status]))
-        case _:
-            pass
 
 
 def _as_line(event: Event) -> dict[str, object]:
@@ -103,11 +85,6 @@ def _interrupted(client: Raworc, response: Response) -> NoReturn:
             raise Stop(goes_on, code=INTERRUPTED)
     except (KeyboardInterrupt, typer.Abort):
         raise Stop(goes_on, code=INTERRUPTED) from None
-    match client.responses.get(name, response.id).status:
-        case "processing":
-            client.agents.cancel(name)
-        case "pending":  # the agent's cancel would stop what runs before it
-            client.responses.update(name, response.id, status="failed")
-        case _:
-            raise Stop("it ended just before", code=INTERRUPTED)
+    if not withdraw(client, response):
+        raise Stop("it ended just before", code=INTERRUPTED)
     raise Stop("cancelled", code=INTERRUPTED)

@@ -2,8 +2,10 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
-from raworc.cli.credentials import load
+from raworc.cli.credentials import Credentials, load
 from raworc.cli.stop import Stop
 from raworc.client import DEFAULT_URL, Raworc
 from raworc.client.errors import (
@@ -18,18 +20,42 @@ from raworc.client.errors import (
 from raworc.settings import read_client_settings
 
 
+@dataclass(frozen=True)
+class Access:
+    """The server this command line speaks to, and what it has for it; ``saved`` is the last login."""
+
+    url: str
+    token: str | None
+    ca_file: Path | None
+    saved: Credentials | None
+
+    def client(self, *, timeout_s: float = 30.0) -> Raworc:
+        """A client for that server, logged in where there is a token."""
+        return Raworc(self.url, self.token, timeout_s=timeout_s, ca_file=self.ca_file)
+
+
+def access(url: str | None = None) -> Access:
+    """What is said here, else by the environment, else by the last login."""
+    settings = read_client_settings()
+    saved = None if settings.token and settings.url and settings.ca_file else load(settings.credentials)
+    url = (url or settings.url or (saved.url if saved else DEFAULT_URL)).rstrip("/")
+    for_it = saved if saved and saved.url == url else None
+    return Access(
+        url,
+        token=settings.token or (for_it.token if for_it else None),
+        ca_file=settings.ca_file or (for_it.trusts if for_it else None),
+        saved=saved,
+    )
+
+
 @contextmanager
 def connected() -> Generator[Raworc]:
     """A client with the token of the last login (or ``RAWORC_TOKEN``), for the length of a command."""
-    settings = read_client_settings()
-    saved = None if settings.token else load(settings.credentials)
-    url = settings.url or (saved.url if saved else DEFAULT_URL)
-    token = settings.token or (saved.token if saved and saved.url == url else None)
-    if token is None:
-        where = f" at {url}" if saved else ""
+    known = access()
+    if known.token is None:
+        where = f" at {known.url}" if known.saved else ""
         raise Stop(f"not logged in{where}: run 'raworc login'")
-    ca_file = settings.ca_file or (saved.trusts if saved else None)
-    with refusals_explained(), Raworc(url, token, ca_file=ca_file) as client:
+    with refusals_explained(), known.client() as client:
         yield client
 
 

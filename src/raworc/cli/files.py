@@ -1,13 +1,12 @@
 """``raworc agents files``: look into an agent's workspace."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from raworc.cli.connection import connected
 from raworc.cli.options import AgentName, Json
-from raworc.cli.output import moment, print_json, print_rows, printable
+from raworc.cli.output import moment, print_bytes, print_json, print_rows
 from raworc.client import Raworc
 from raworc.client.shapes import FileEntry
 
@@ -22,7 +21,7 @@ def files(name: AgentName, path: Path = "", *, read: Read = False, as_json: Json
     """List a folder of an agent's workspace, or print a file of it."""
     with connected() as client:
         if read:
-            _write(client.files.read(name, path))
+            print_bytes(client.files.read(name, path))
             return
         entries = _all_entries(client, name, path)
     if as_json:
@@ -45,10 +44,3 @@ def _all_entries(client: Raworc, name: str, path: str) -> list[FileEntry]:
 def _shown(entry: FileEntry) -> str:
     target = f" -> {entry.link_target}" if isinstance(entry.link_target, str) else ""
     return f"{entry.name}{_MARKS[entry.kind]}{target}"
-
-
-def _write(content: bytes) -> None:
-    if sys.stdout.isatty():  # an agent's bytes never control a person's terminal
-        typer.echo(printable(content.decode(errors="replace")))
-    else:
-        sys.stdout.buffer.write(content)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from raworc.cli.connection import explain, refusals_explained
-from raworc.cli.credentials import Credentials, forget, load, save
+from raworc.cli.connection import access, explain, refusals_explained
+from raworc.cli.credentials import Credentials, forget, save
 from raworc.cli.options import Json
 from raworc.cli.output import moment, print_fields, print_json
 from raworc.cli.stop import FAILED, Stop
@@ -27,18 +27,17 @@ def login(
     *, url: Url = None, user: User = "admin", password_stdin: PasswordStdin = False, ca_file: CaFile = None
 ) -> None:
     """Log in and keep the token, readable by you alone."""
-    settings = read_client_settings()
-    address = (url or _address()).rstrip("/")
-    trusted = ca_file.absolute() if ca_file else _ca_file(address)
-    with refusals_explained(), Raworc(address, ca_file=trusted) as client:
+    known = access(url)
+    trusted = ca_file.absolute() if ca_file else known.ca_file
+    with refusals_explained(), Raworc(known.url, ca_file=trusted) as client:
         client.version()  # no server there: say so before asking for a password
         password = _password(user, from_stdin=password_stdin)
         answer = client.login(user, password)
     save(
-        settings.credentials,
-        Credentials(address, answer.user, answer.token, answer.expires_at, str(trusted) if trusted else None),
+        read_client_settings().credentials,
+        Credentials(known.url, answer.user, answer.token, answer.expires_at, str(trusted) if trusted else None),
     )
-    typer.echo(f"Logged in to {address} as '{answer.user}' ({answer.role}) until {moment(answer.expires_at)} UTC.")
+    typer.echo(f"Logged in to {known.url} as '{answer.user}' ({answer.role}) until {moment(answer.expires_at)} UTC.")
     if password == DEFAULT_PASSWORD:
         typer.secho(
             "This is the documented first password. RAWORC_ADMIN_PASSWORD at the first start of a home sets another.",
@@ -54,13 +53,7 @@ def logout() -> None:
 
 def status(*, as_json: Json = False) -> None:
     """Show which server answers, and as whom. Fails when either is missing."""
-    settings = read_client_settings()
-    saved = load(settings.credentials)
-    address = _address()
-    token = settings.token or (saved.token if saved and saved.url == address else None)
-    facts, problem = _facts(address, token)
-    if saved and token == saved.token:
-        facts["token_until"] = moment(saved.expires_at)
+    facts, problem = facts_and_problem()
     if as_json:
         print_json({**facts, "problem": problem})
     else:
@@ -69,35 +62,25 @@ def status(*, as_json: Json = False) -> None:
         raise Stop(problem, code=FAILED)
 
 
-def _facts(address: str, token: str | None) -> tuple[dict[str, str], str | None]:
-    facts = {"server": address}
+def facts_and_problem() -> tuple[dict[str, str], str | None]:
+    """What can be found out about the server and the login, and what is in the way of using them."""
+    known = access()
+    facts = {"server": known.url}
     try:
-        with Raworc(address, token, timeout_s=5, ca_file=_ca_file(address)) as client:
+        with known.client(timeout_s=5) as client:
             facts["version"] = client.version().version
             health = client.health()
             facts["storage"] = _STORAGE.get(health.storage, health.storage)
-            if token is None:
+            if known.token is None:
                 return facts, "not logged in: run 'raworc login'"
             profile = client.whoami()
             facts |= {"user": profile.user, "role": profile.type}
             facts["agents"] = str(client.agents.page(limit=1).total)
     except ClientError as error:
         return facts, explain(error)
+    if known.saved and known.token == known.saved.token:
+        facts["token_until"] = moment(known.saved.expires_at)
     return facts, None
-
-
-def _address() -> str:
-    settings = read_client_settings()
-    if settings.url:
-        return settings.url.rstrip("/")
-    saved = load(settings.credentials)
-    return saved.url if saved else DEFAULT_URL
-
-
-def _ca_file(address: str) -> Path | None:
-    settings = read_client_settings()
-    saved = None if settings.ca_file else load(settings.credentials)
-    return settings.ca_file or (saved.trusts if saved and saved.url == address else None)
 
 
 def _password(user: str, *, from_stdin: bool) -> str:

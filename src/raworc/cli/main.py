@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from raworc.cli.stop import FAILED, Stop
+from raworc.cli.stop import FAILED, INTERRUPTED, Stop
 from raworc.errors import RaworcError
 
 COMMANDS = {
@@ -22,6 +22,9 @@ COMMANDS = {
     "status": ("raworc.cli.login:status", "Show which server answers, and as whom."),
     "agents": ("raworc.cli.agents:app", "Create agents, look after them, read their logs and files."),
     "ask": ("raworc.cli.ask:ask", "Give an agent work and watch it happen."),
+    "chat": ("raworc.cli.chat:chat", "Talk with an agent."),
+    "api": ("raworc.cli.api:api", "Make any request of the documented API."),
+    "shell": ("raworc.cli.shell:shell", "Open the shell, as 'raworc' alone does."),
     "version": ("raworc.cli.version:version", "Show the version."),
 }
 """Command -> where it lives, and its line of help. A command's module is loaded when it is asked for:
@@ -30,12 +33,22 @@ that keeps ``raworc version`` at a tenth of the time of ``raworc up``."""
 
 def main() -> None:
     """Run the command line of this process; never returns normally."""
+    sys.exit(run(sys.argv[1:] or ["shell"]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code. What goes wrong is told on standard error."""
     try:
-        application(sys.argv[1:])(prog_name="raworc")
+        application(arguments)(arguments, prog_name="raworc")
     except Stop as stop:
-        _end(stop.message, stop.code)
+        return _told(stop.message, stop.code)
     except RaworcError as error:  # of our own side: a setting, a start that is refused
-        _end(error.message, FAILED)
+        return _told(error.message, FAILED)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
 
 
 def application(arguments: Sequence[str]) -> typer.Typer:
@@ -56,9 +69,9 @@ def application(arguments: Sequence[str]) -> typer.Typer:
     return app
 
 
-def _end(message: str, code: int) -> None:
+def _told(message: str, code: int) -> int:
     typer.secho(f"raworc: {message}", fg="red", err=True)
-    sys.exit(code)
+    return code
 
 
 def _load(place: str) -> typer.Typer:

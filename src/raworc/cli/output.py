@@ -31,6 +31,15 @@ def print_json(value: object) -> None:
     sys.stdout.flush()
 
 
+def print_bytes(content: bytes) -> None:
+    """A file's bytes; at a terminal as text, because an agent's bytes never control a person's terminal."""
+    if sys.stdout.isatty():
+        console().print(Text(printable(content.decode(errors="replace"))))
+    else:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+
+
 def print_rows(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """A table: as wide as its cells, with a bold head."""
     shown = [tuple(printable(cell).replace("\n", " ") for cell in row) for row in rows]

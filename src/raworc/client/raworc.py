@@ -1,8 +1,12 @@
 """The client: one object for one server."""
 
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import httpx2
 
 from raworc.client.agents import Agents
 from raworc.client.context import Context
@@ -10,7 +14,7 @@ from raworc.client.files import Files
 from raworc.client.requests import Requests
 from raworc.client.responses import Responses
 from raworc.client.shapes import Health, Login, Profile, Version
-from raworc.client.transport import Transport, segment, without_none
+from raworc.client.transport import Transport, full_path, segment, without_none
 
 DEFAULT_URL = "http://127.0.0.1:9000"
 
@@ -73,3 +77,21 @@ class Raworc:
     def version(self) -> Version:
         """The server's version. Needs no token."""
         return self._transport.get("/version", Version)
+
+    @contextmanager
+    def raw(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Generator[httpx2.Response]:
+        """Any request, for what has no method here: whatever is answered, its body still to be read.
+
+        ``path`` is below ``/api/v0`` (``agents?limit=1``) or one from the root (``/livez``), never another
+        server's. Raises Unreachable, and nothing for refusals.
+        """
+        url = self.base_url + full_path(path.removeprefix(self.base_url))
+        with self._transport.open(method, url, content=content, headers=dict(headers or {})) as answer:
+            yield answer

@@ -1,5 +1,6 @@
 """One connection pool to one server: paths in, decoded answers or exceptions out."""
 
+import re
 import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ BLOCKING_S = 930.0
 T = TypeVar("T")
 Query = dict[str, str | int]
 _CA_NAMES = "'ca_file'; for commands '--ca-file' at login, or RAWORC_CA_FILE"
+_FROM_ROOT = re.compile(
+    r"/((agents|spaces|organizations)/)?api/|/(api-docs|swagger-ui|v1|livez|readyz|metrics|token-stats)(/|\?|$)"
+)
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -72,17 +76,32 @@ class Transport:
         self, path: str, *, headers: dict[str, str], read_timeout_s: float
     ) -> Generator[httpx2.Response, None, None]:
         """An answer whose body is read as it comes. Raises like :meth:`send`, also while reading."""
+        with self.open("GET", self._url(path), headers=headers, read_timeout_s=read_timeout_s) as answer:
+            if answer.status_code >= httpx2.codes.BAD_REQUEST:
+                raise from_answer(answer.status_code, answer.headers, answer.read())
+            yield answer
+
+    @contextmanager
+    def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: dict[str, str],
+        content: bytes | None = None,
+        read_timeout_s: float = BLOCKING_S,
+    ) -> Generator[httpx2.Response, None, None]:
+        """Whatever is answered, errors included, its body still to be read. Raises for having no answer only."""
         try:
             with self._http.stream(
-                "GET",
-                self._url(path),
-                headers={**self._headers(json=False), **headers},
+                method,
+                url,
+                content=content,
+                headers={**self._headers(json=content is not None), **headers},
                 timeout=httpx2.Timeout(10, read=read_timeout_s),
             ) as answer:
-                if answer.status_code >= httpx2.codes.BAD_REQUEST:
-                    raise from_answer(answer.status_code, answer.headers, answer.read())
                 yield answer
-        except httpx2.TransportError as error:
+        except (httpx2.TransportError, httpx2.InvalidURL, httpx2.DecodingError) as error:
             raise self._unreachable(error) from error
 
     def _url(self, path: str) -> str:
@@ -113,6 +132,12 @@ def _trusting(ca_file: Path | None) -> ssl.SSLContext | bool:
     except (OSError, ssl.SSLError) as error:
         raise ClientError(f"'{ca_file}' is no file of certificates (PEM): {error}") from error
     return context
+
+
+def full_path(path: str) -> str:
+    """Where a documented path is served: as it stands when it begins at the root, else below the API's own prefix."""
+    path = "/" + path.lstrip("/")
+    return path if _FROM_ROOT.match(path) else PREFIX + path
 
 
 def segment(name: str) -> str:
