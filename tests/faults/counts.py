@@ -10,7 +10,8 @@ class Counts:
     streamed_tools: int
     crowd: int
     malformed: int
+    every_point: bool
 
 
-SMALL = Counts(operator_kills=25, backend_kills=4, streamed_tools=12, crowd=16, malformed=400)
-LONG = Counts(operator_kills=200, backend_kills=25, streamed_tools=40, crowd=64, malformed=10_000)
+SMALL = Counts(operator_kills=25, backend_kills=4, streamed_tools=12, crowd=16, malformed=400, every_point=False)
+LONG = Counts(operator_kills=200, backend_kills=25, streamed_tools=40, crowd=64, malformed=10_000, every_point=True)
