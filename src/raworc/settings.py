@@ -89,6 +89,12 @@ class Settings:
         "Opens stored secrets; without it a key is made and kept in the home.",
         is_secret=True,
     )
+    master_key_former: str | None = variable(
+        "RAWORC_MASTER_KEY_FORMER",
+        None,
+        "The former `RAWORC_MASTER_KEY`, until `raworc rotate-key` has run under the new one.",
+        is_secret=True,
+    )
     contract: str = variable(
         "RAWORC_CONTRACT", "agents", "Which documented API answers where a request names none.", choices=("agents",)
     )

@@ -16,6 +16,7 @@ COMMANDS = {
     "recorder": ("raworc.cli.recorder:recorder", "Run a recorder process alone."),
     "backup": ("raworc.cli.backup:backup", "Write database, keys and workspaces to one file, while everything runs."),
     "restore": ("raworc.cli.restore:restore", "Fill a home from a backup."),
+    "rotate-key": ("raworc.cli.rotate:rotate_key", "Replace the master key that secrets are kept under."),
     "doctor": ("raworc.cli.doctor:doctor", "Show what this host really enforces; try to break out of a sandbox."),
     "login": ("raworc.cli.login:login", "Log in and keep the token."),
     "logout": ("raworc.cli.login:logout", "Forget the token."),

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from raworc.domain.names import check_secret_key
 from raworc.domain.text import is_plain
 from raworc.errors import BadRequest, FieldError, Unavailable
-from raworc.keys import key_id
+from raworc.keys import MasterKeys, key_id
 from raworc.store import secrets as store
 from raworc.store.secrets import Sealed, WrappedKey
 
@@ -27,11 +27,10 @@ _FIRST_VERSION: Final = 1
 
 
 class Secrets:
-    """Seals and opens secrets under one master key of 32 bytes."""
+    """Seals and opens secrets under the master keys of a home, or one of 32 bytes."""
 
-    def __init__(self, master_key: bytes) -> None:
-        self._master = AESGCM(master_key)
-        self._master_id = key_id(master_key)
+    def __init__(self, master: MasterKeys | bytes) -> None:
+        self._masters = MasterKeys(lambda: [master]) if isinstance(master, bytes) else master
 
     async def put(self, conn: AsyncConnection, agent_id: uuid.UUID, space: str, values: Mapping[str, str]) -> None:
         """Add or replace secrets of an agent.
@@ -60,24 +59,36 @@ class Secrets:
         opened = {version: self._unwrap(keys[version]) for version in {row.key_version for row in sealed} & keys.keys()}
         return {row.key: _open(opened.get(row.key_version), agent_id, row) for row in sealed}
 
+    async def rewrap(self, conn: AsyncConnection, master_key: bytes) -> int:
+        """Wrap every data key by ``master_key``; how many were wrapped by another. Secrets stay as they are.
+
+        Raises:
+            Unavailable: one of them was wrapped by a key that is not here; nothing may be stored then.
+        """
+        wanted = key_id(master_key)
+        others = [key for key in await store.lock_data_keys(conn) if key.master_key_id != wanted]
+        for key in others:
+            await store.replace_data_key(conn, _wrap(master_key, self._unwrapped(key), key.space, key.version))
+        return len(others)
+
     async def _newest(self, conn: AsyncConnection, space: str) -> tuple[int, AESGCM]:
         found = await store.data_keys_of(conn, space)
         if not found:
-            await store.add_data_key(conn, self._wrap(os.urandom(_KEY_BYTES), space, _FIRST_VERSION))
+            made = _wrap(self._masters.newest(), os.urandom(_KEY_BYTES), space, _FIRST_VERSION)
+            await store.add_data_key(conn, made)
             found = await store.data_keys_of(conn, space)  # ours, or that of whoever was first
         return found[0].version, self._unwrap(found[0])
 
-    def _wrap(self, key: bytes, space: str, version: int) -> WrappedKey:
-        nonce = os.urandom(_NONCE_BYTES)
-        wrapped = nonce + self._master.encrypt(nonce, key, _key_binding(space, version))
-        return WrappedKey(space, version, wrapped, self._master_id)
-
     def _unwrap(self, key: WrappedKey) -> AESGCM:
-        if key.master_key_id != self._master_id:
+        return AESGCM(self._unwrapped(key))
+
+    def _unwrapped(self, key: WrappedKey) -> bytes:
+        master = self._masters.find(key.master_key_id)
+        if master is None:
             raise _closed(f"The data key of space '{key.space}' belongs to another master key")
         nonce, body = key.wrapped[:_NONCE_BYTES], key.wrapped[_NONCE_BYTES:]
         try:
-            return AESGCM(self._master.decrypt(nonce, body, _key_binding(key.space, key.version)))
+            return AESGCM(master).decrypt(nonce, body, _key_binding(key.space, key.version))
         except InvalidTag:
             raise _closed(f"The data key of space '{key.space}' was changed outside raworc") from None
 
@@ -94,6 +105,12 @@ def check_secrets(values: Mapping[str, str]) -> None:
             raise _refused(name, "must be text without NUL bytes")
         if len(value.encode()) > MAX_VALUE_BYTES:
             raise _refused(name, f"must have at most {MAX_VALUE_BYTES} bytes")
+
+
+def _wrap(master_key: bytes, key: bytes, space: str, version: int) -> WrappedKey:
+    nonce = os.urandom(_NONCE_BYTES)
+    wrapped = nonce + AESGCM(master_key).encrypt(nonce, key, _key_binding(space, version))
+    return WrappedKey(space, version, wrapped, key_id(master_key))
 
 
 def _seal(key: AESGCM, version: int, agent_id: uuid.UUID, name: str, value: str) -> Sealed:

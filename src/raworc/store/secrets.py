@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -44,6 +44,22 @@ async def add_data_key(conn: AsyncConnection, key: WrappedKey) -> None:
         insert(data_keys)
         .values(space=key.space, version=key.version, wrapped=key.wrapped, master_key_id=key.master_key_id)
         .on_conflict_do_nothing()
+    )
+
+
+async def lock_data_keys(conn: AsyncConnection) -> list[WrappedKey]:
+    """Every data key there is. Nobody adds or changes one until the transaction ends."""
+    await conn.execute(text("LOCK TABLE data_keys IN SHARE ROW EXCLUSIVE MODE"))
+    columns = (data_keys.c.space, data_keys.c.version, data_keys.c.wrapped, data_keys.c.master_key_id)
+    return [WrappedKey(*row) for row in await conn.execute(select(*columns))]
+
+
+async def replace_data_key(conn: AsyncConnection, key: WrappedKey) -> None:
+    """Store a data key that is wrapped anew."""
+    await conn.execute(
+        update(data_keys)
+        .where(data_keys.c.space == key.space, data_keys.c.version == key.version)
+        .values(wrapped=key.wrapped, master_key_id=key.master_key_id)
     )
 
 

@@ -17,7 +17,7 @@ import msgspec
 from raworc import __version__
 from raworc.domain.backup import DATABASE, FORMAT, KEYS, MANIFEST, SPOOL, WORKSPACES, Manifest
 from raworc.errors import BadRequest, Conflict, StorageFull
-from raworc.keys import key_id, load_keys
+from raworc.keys import FORMER, MASTER, NEXT, key_id, load_keys
 from raworc.sandbox.driver import SandboxError
 from raworc.sandbox.packing import pack
 from raworc.settings import Settings
@@ -29,7 +29,8 @@ from raworc.supervisor.home import claimed
 from raworc.supervisor.postgres import STOP_TIMEOUT_S, cluster_of
 
 Tell = Callable[[str], None]
-_KEY_FILES: Final = ("jwt", "door", "master", "master.former")
+_KEY_FILES: Final = ("jwt", "door", MASTER, NEXT, FORMER)
+"""Read after the database's moment: a rotation at that time leaves both keys there."""
 _PIECE_BYTES: Final = 1_048_576
 
 

@@ -27,7 +27,7 @@ from raworc.domain.backup import (
 )
 from raworc.errors import BadRequest, Conflict, StorageFull
 from raworc.ids import SessionId
-from raworc.keys import key_id, load_keys
+from raworc.keys import MasterKeys
 from raworc.sandbox import trees
 from raworc.sandbox.driver import SandboxError, Workspace
 from raworc.sandbox.files import session_uid
@@ -91,7 +91,7 @@ def run_restore(settings: Settings, source: Path, *, replace: bool, tell: Tell) 
 
 def needs_key(settings: Settings, manifest: Manifest) -> bool:
     """Whether secrets cannot be opened: the master key here is another one than the backup's."""
-    return key_id(load_keys(settings).master) != manifest.master_key_id
+    return MasterKeys.of(settings).find(manifest.master_key_id) is None
 
 
 class _Staged:

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from raworc.errors import BadRequest, Unavailable
-from raworc.keys import load_keys
+from raworc.keys import MasterKeys, load_keys
 from raworc.operator.loop import Operator
 from raworc.operator.model import Model
 from raworc.operator.places import Premises
@@ -74,7 +74,7 @@ async def operator_parts(settings: Settings, spawner: Spawner) -> AsyncGenerator
             max_model_calls=settings.max_model_calls,
             soft_limit_tokens=settings.context_soft_limit_tokens,
         )
-        runs = Runs(db, Secrets(keys.master))
+        runs = Runs(db, Secrets(MasterKeys.of(settings)))
         driver = BubblewrapDriver(Places.of(settings), spawner, keys.door)
         parts = Parts(
             holds=Holds(db, worker.id, settings.node, lambda other: has_ended(settings.run_dir, other)),

@@ -19,7 +19,7 @@ from raworc.gateway.scripted import Scripted
 from raworc.gateway.spool import Spool, SpoolLimits
 from raworc.gateway.upstreams import Providers, ProviderSettings
 from raworc.ids import WorkerId
-from raworc.keys import Keys, load_keys
+from raworc.keys import Keys, MasterKeys, load_keys
 from raworc.sandbox.files import workspace_files
 from raworc.services.accounts import Accounts
 from raworc.services.agents import Agents
@@ -73,7 +73,7 @@ async def server_parts(settings: Settings) -> AsyncGenerator[ServerParts]:
         turns = Turns(db, listener, settings)
         parts = ApiParts(
             accounts=accounts,
-            agents=Agents(db, Secrets(keys.master), settings),
+            agents=Agents(db, Secrets(MasterKeys.of(settings)), settings),
             published=Published(db),
             sessions=Sessions(db, QueueLimits.of(settings)),
             turns=turns,
