@@ -1,6 +1,9 @@
 """Time as the API shows it. What decides anything compares times of the database's clock only."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+_ZERO: Final = timedelta(0)
 
 
 def now() -> datetime:
@@ -10,4 +13,6 @@ def now() -> datetime:
 
 def rfc3339(moment: datetime) -> str:
     """RFC 3339 in UTC with six fractional digits and ``Z``, e.g. ``2026-01-01T12:00:00.000000Z``."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    if moment.tzinfo is not UTC and moment.utcoffset() != _ZERO:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds")[:26] + "Z"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Generic, TypeVar, cast, get_args
 
+from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.domain import agents as domain
@@ -52,8 +53,7 @@ MAX_PAGE: Final = 100
 _MAX_OFFSET: Final = 2**53
 
 
-@dataclass(frozen=True)
-class AgentView:
+class AgentView(Struct, frozen=True, kw_only=True):
     """An agent as the agents contract shows it. ``instructions`` and all below are for who may change it."""
 
     name: str

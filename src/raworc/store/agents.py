@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BigInteger, Text, bindparam, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
@@ -18,8 +18,7 @@ from raworc.store.statement import Statement
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class AgentRow:
+class AgentRow(NamedTuple):
     """A named agent with its home session, in the order of ``_COLUMNS``.
 
     ``queued_from``: since when its oldest pending turn waits.

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import asdict
+
 from raworc.api.agents.schemas import LimitsBody
 from raworc.api.render import moment
 from raworc.sandbox.driver import FileEntry
@@ -17,7 +19,7 @@ Json = dict[str, Any]
 def agent_object(agent: AgentView) -> Json:
     """The document's Agent object and the additions to it."""
     return {
-        **vars(agent),
+        **asdict(agent),
         "created_at": moment(agent.created_at),
         "last_activity_at": moment(agent.last_activity_at),
         "published_at": moment(agent.published_at),
