@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raworc.domain.access import Grant, is_admin, may, rule, spaces_for
+from raworc.domain.access import Grant, covers, is_admin, may, rule, spaces_for
 
 ADMIN = Grant((rule(["*"], ["*"], "global"),), None)
 SELF_SERVICE = Grant((rule(["own-agents"], ["*"], "space"),), None)
@@ -99,3 +99,32 @@ def test_more_grants_never_allow_less(grants, more, verb, resource, owner):
 def test_lists_agree_with_single_questions(grants, verb, resource, space):
     found = spaces_for(grants, verb, resource)
     assert may(grants, verb, resource, space=space) is (found is None or space in found)
+
+
+COVERED = [
+    (Grant((rule(["*"], ["*"], "global"),), None), Grant((rule(["agents"], ["update"]),), "lab"), True),
+    (Grant((rule(["*"], ["*"], "global"),), None), Grant((rule(["*"], ["*"], "global"),), None), True),
+    (Grant((rule(["agents"], ["*"]),), None), Grant((rule(["agents"], ["get", "list"]),), None), True),
+    (Grant((rule(["agents"], ["read"]),), None), Grant((rule(["agents"], ["get"]),), "lab"), True),
+    (Grant((rule(["agents"], ["*"]),), None), Grant((rule(["*"], ["get"]),), None), False),
+    (Grant((rule(["*"], ["get"]),), None), Grant((rule(["agents"], ["*"]),), None), False),
+    (Grant((rule(["agents"], ["*"]),), "lab"), Grant((rule(["agents"], ["get"]),), None), False),
+    (Grant((rule(["agents"], ["*"]),), "lab"), Grant((rule(["agents"], ["get"]),), "shop"), False),
+    (Grant((rule(["agents"], ["*"]),), "lab"), Grant((rule(["agents"], ["get"]),), "lab"), True),
+    (Grant((rule(["spaces"], ["*"], "space"),), "lab"), Grant((rule(["spaces"], ["get"], "global"),), "lab"), False),
+]
+
+
+@pytest.mark.parametrize(("held", "asked", "expected"), COVERED)
+def test_only_what_one_holds_can_be_handed_out(held: Grant, asked: Grant, *, expected: bool):
+    assert covers([held], [asked]) is expected
+    assert covers([held, asked], [asked])
+    assert covers([held], [])
+
+
+@given(GRANTS, GRANTS, VERBS, WORDS, SPACES, st.booleans())
+def test_nobody_hands_out_what_he_may_not_do(
+    held: list[Grant], asked: list[Grant], verb: str, resource: str, space: str | None, owner: bool
+):
+    if covers(held, asked) and may(asked, verb, resource, space=space, owner=owner):
+        assert may(held, verb, resource, space=space, owner=owner)

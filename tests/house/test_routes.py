@@ -32,10 +32,15 @@ PUBLIC = {
 }
 """What may be asked without a token. Whoever adds to this list must be able to say why."""
 
-FOR_ANYBODY_SIGNED_IN = {("GET", "/api/v0/auth")}
-"""What any account may ask, whatever its roles: it tells only about the caller."""
+FOR_ANYBODY_SIGNED_IN = {
+    ("GET", "/api/v0/auth"),
+    ("GET", "/api/v0/operators"),
+    ("GET", "/api/v0/operators/{name}"),
+    ("PUT", "/api/v0/operators/{name}/password"),
+}
+"""What any account may ask, whatever its roles: it is about the caller. Of others, the service asks for a role."""
 
-RESOURCES = {"agents"}
+RESOURCES = {"agents", "service-accounts"}
 VERBS = {"get", "list", "create", "update", "delete"}
 WRITING = {"POST", "PUT", "DELETE"}
 

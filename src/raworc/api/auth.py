@@ -17,6 +17,7 @@ from raworc.domain.access import OWN, spaces_for
 from raworc.errors import Forbidden, Unauthorized
 from raworc.services.accounts import Caller
 
+_LOOKS: Final = frozenset({"get", "list"})
 _INVALID: Final = "Invalid or expired token"
 _MISSING: Final = "Log in first, then send 'Authorization: Bearer <token>'"
 
@@ -49,6 +50,8 @@ class Permission:
         caller = await SignedIn()(request)
         names = (self.resource, OWN + self.resource)
         if not any(spaces_for(caller.grants, self.verb, name) != frozenset() for name in names):
+            if self.verb not in _LOOKS:
+                await parts_of(request).operators.refused(caller, self.verb, self.resource)
             raise Forbidden(
                 f"Account '{caller.name}' may not {self.verb} {self.resource}: ask an administrator for a role"
             )
@@ -61,6 +64,10 @@ MayGet = Annotated[Caller, Depends(Permission("agents", "get"))]
 MayCreate = Annotated[Caller, Depends(Permission("agents", "create"))]
 MayUpdate = Annotated[Caller, Depends(Permission("agents", "update"))]
 MayDelete = Annotated[Caller, Depends(Permission("agents", "delete"))]
+MayListAccounts = Annotated[Caller, Depends(Permission("service-accounts", "list"))]
+MayCreateAccount = Annotated[Caller, Depends(Permission("service-accounts", "create"))]
+MayUpdateAccount = Annotated[Caller, Depends(Permission("service-accounts", "update"))]
+MayDeleteAccount = Annotated[Caller, Depends(Permission("service-accounts", "delete"))]
 
 
 def address_of(request: Request) -> str | None:

@@ -8,9 +8,12 @@ from starlette.requests import Request
 
 from raworc.services.accounts import Accounts
 from raworc.services.agents import Agents
+from raworc.services.blocklist import Blocklist
 from raworc.services.context import Context
 from raworc.services.events import Events
 from raworc.services.files import AgentFiles
+from raworc.services.minting import Minting
+from raworc.services.operators import Operators
 from raworc.services.published import Published
 from raworc.services.requests import Requests
 from raworc.services.sessions import Sessions
@@ -26,6 +29,9 @@ class ApiParts:
     """
 
     accounts: Accounts
+    operators: Operators
+    minting: Minting
+    blocklist: Blocklist
     agents: Agents
     published: Published
     sessions: Sessions

@@ -57,6 +57,9 @@ ResponseLimit = Annotated[
 EntryLimit = Annotated[
     int, BeforeValidator(_entry_count), _integer(1), Query(description="How many; above 1000 counts as 1000")
 ]
+AccountLimit = Annotated[
+    int, BeforeValidator(_entry_count), _integer(1), Query(description="How many; above 1000 counts as 1000")
+]
 PageNumber = Annotated[
     int, BeforeValidator(_page), _integer(1), Query(description="Page, from 1; ignored when `offset` is given")
 ]

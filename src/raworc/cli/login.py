@@ -1,6 +1,5 @@
 """``raworc login``, ``logout`` and ``status``: who this command line is, and for which server."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from raworc.cli.connection import access, explain, refusals_explained
 from raworc.cli.credentials import Credentials, forget, save
 from raworc.cli.options import Json
 from raworc.cli.output import moment, print_fields, print_json
+from raworc.cli.passwords import PasswordStdin, old_password
 from raworc.cli.stop import FAILED, Stop
 from raworc.client import DEFAULT_URL, Raworc
 from raworc.client.errors import ClientError
@@ -18,7 +18,6 @@ from raworc.settings import DEFAULT_PASSWORD, read_client_settings
 Url = Annotated[str | None, typer.Option(help=f"The server's address. [default: the last one, else {DEFAULT_URL}]")]
 User = Annotated[str, typer.Option(help="The account's name.")]
 CaFile = Annotated[Path | None, typer.Option("--ca-file", help="Trust this CA (PEM), now and in later commands.")]
-PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 
 _STORAGE = {"low": "low: the server's disk is nearly full, new work is refused until there is room"}
 
@@ -31,7 +30,7 @@ def login(
     trusted = ca_file.absolute() if ca_file else known.ca_file
     with refusals_explained(), Raworc(known.url, ca_file=trusted) as client:
         client.version()  # no server there: say so before asking for a password
-        password = _password(user, from_stdin=password_stdin)
+        password = old_password(user, from_stdin=password_stdin)
         answer = client.login(user, password)
     save(
         read_client_settings().credentials,
@@ -40,7 +39,7 @@ def login(
     typer.echo(f"Logged in to {known.url} as '{answer.user}' ({answer.role}) until {moment(answer.expires_at)} UTC.")
     if password == DEFAULT_PASSWORD:
         typer.secho(
-            "This is the documented first password. RAWORC_ADMIN_PASSWORD at the first start of a home sets another.",
+            f"This is the documented first password. Set one of your own: 'raworc operators password {answer.user}'.",
             fg="yellow",
         )
 
@@ -81,11 +80,3 @@ def facts_and_problem() -> tuple[dict[str, str], str | None]:
     if known.saved and known.token == known.saved.token:
         facts["token_until"] = moment(known.saved.expires_at)
     return facts, None
-
-
-def _password(user: str, *, from_stdin: bool) -> str:
-    if from_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
-    if not sys.stdin.isatty():
-        raise Stop("there is no terminal to ask for the password: use '--password-stdin'")
-    return str(typer.prompt(f"Password of '{user}'", hide_input=True))

@@ -11,6 +11,7 @@ import httpx2
 from raworc.client.agents import Agents
 from raworc.client.context import Context
 from raworc.client.files import Files
+from raworc.client.operators import Blocklist, Operators, Tokens
 from raworc.client.requests import Requests
 from raworc.client.responses import Responses
 from raworc.client.shapes import Health, Login, Profile, Version
@@ -41,6 +42,9 @@ class Raworc:
         self.context = Context(self._transport)
         self.files = Files(self._transport)
         self.requests = Requests(self._transport)
+        self.operators = Operators(self._transport)
+        self.tokens = Tokens(self._transport)
+        self.blocklist = Blocklist(self._transport)
 
     def __enter__(self) -> Self:
         return self

@@ -45,6 +45,38 @@ class Profile(Struct, frozen=True):
     type: str
 
 
+class Operator(Struct, frozen=True):
+    """An account. ``role`` is ``admin`` or ``user``."""
+
+    user: str
+    active: bool
+    created_at: datetime
+    updated_at: datetime
+    description: str | None = None
+    last_login_at: datetime | None = None
+    role: str = "user"
+
+
+class OperatorFields(TypedDict):
+    """What may be said about a new account, besides name and password."""
+
+    description: NotRequired[str | None]
+    active: NotRequired[bool | None]
+    role: NotRequired[Literal["admin", "user"] | None]
+
+
+class OperatorChanges(OperatorFields):
+    """What may be changed; what is absent stays."""
+
+
+class BlockedPrincipal(Struct, frozen=True):
+    """An account that is kept out, and since when."""
+
+    principal: str
+    principal_type: str
+    created_at: datetime
+
+
 class Agent(Struct, frozen=True):
     """One agent. Fields of newer servers that are missing in older ones have defaults."""
 

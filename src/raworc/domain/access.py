@@ -76,6 +76,27 @@ def is_admin(grants: Iterable[Grant]) -> bool:
     )
 
 
+def covers(held: Iterable[Grant], asked: Iterable[Grant]) -> bool:
+    """Whether whoever holds the first may hand out, or take away, the second: each rule is within one held."""
+    mine = list(held)
+    return all(any(_within(grant, item, mine_of) for mine_of in mine) for grant in asked for item in grant.rules)
+
+
+def _within(grant: Grant, item: Rule, mine: Grant) -> bool:
+    if mine.space not in {None, grant.space}:
+        return False
+    return any(
+        (mine.space is None or item.scope == held.scope)
+        and _all_named(held.verbs, item.verbs)
+        and _all_named(held.resources, item.resources)
+        for held in mine.rules
+    )
+
+
+def _all_named(held: frozenset[str], asked: frozenset[str]) -> bool:
+    return ANY in held or asked <= held
+
+
 def _reaches(grant: Grant, held: Rule, verb: str, resource: str, space: str | None) -> bool:
     if grant.space is None:
         return True

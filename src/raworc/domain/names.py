@@ -1,4 +1,4 @@
-"""What agents, tags and secrets may be called. Always the whole text: ``$`` would let a last newline pass."""
+"""What agents, accounts, tags and secrets may be called. Always the whole text: ``$`` would let a last newline pass."""
 
 import re
 from collections.abc import Iterable
@@ -8,12 +8,14 @@ from raworc.domain.text import storable_text
 from raworc.errors import BadRequest, FieldError
 
 AGENT_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]$"
+ACCOUNT_PATTERN: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,127}$"
 TAG_PATTERN: Final = r"^[A-Za-z0-9]+$"
 VARIABLE_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_]{0,254}$"
 MAX_TAG_CHARACTERS: Final = 64
 MAX_TAGS: Final = 64
 
 _AGENT_NAME: Final = re.compile(AGENT_PATTERN.strip("^$"), re.ASCII)
+_ACCOUNT_NAME: Final = re.compile(ACCOUNT_PATTERN.strip("^$"), re.ASCII)
 _TAG: Final = re.compile(TAG_PATTERN.strip("^$"), re.ASCII)
 _VARIABLE: Final = re.compile(VARIABLE_PATTERN.strip("^$"), re.ASCII)
 
@@ -33,6 +35,23 @@ def check_agent_name(name: str) -> str:
         return name
     wish = "2 to 63 letters, digits and hyphens, a letter first and no hyphen last"
     raise BadRequest(f"'{storable_text(name[:80])}' is no name for an agent: use {wish}", details=_field("name", wish))
+
+
+def is_account_name(name: str) -> bool:
+    """1 to 128 ASCII letters, digits and ``_ . @ + -``; a letter, digit or underscore first."""
+    return _ACCOUNT_NAME.fullmatch(name) is not None
+
+
+def check_account_name(name: str, field: str) -> str:
+    """``name`` itself.
+
+    Raises:
+        BadRequest: it is not a name for an account; ``field`` says where it was given.
+    """
+    if is_account_name(name):
+        return name
+    wish = "1 to 128 letters, digits and the signs '_.@+-', a letter, digit or underscore first"
+    raise BadRequest(f"'{storable_text(name[:80])}' is no name for an account: use {wish}", details=_field(field, wish))
 
 
 def check_tags(tags: Iterable[str], field: str = "tags") -> list[str]:

@@ -2,18 +2,21 @@
 
 import math
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Final, Literal
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from raworc.clock import now
 from raworc.domain.access import Grant, Scope, is_admin, rule
-from raworc.domain.text import storable_text
-from raworc.errors import BadRequest, FieldError, RateLimited, Unauthorized
+from raworc.errors import BadRequest, FieldError, Unauthorized
 from raworc.services.passwords import Passwords
+from raworc.services.proofs import Proofs
 from raworc.services.tokens import LoginClaims, Tokens
+from raworc.settings import DEFAULT_PASSWORD
 from raworc.store import accounts as store
 from raworc.store import audit
 from raworc.store.accounts import AccountRow
@@ -22,9 +25,8 @@ from raworc.store.database import Database
 
 DEFAULT_TTL_HOURS: Final = 24.0
 MAX_TTL_HOURS: Final = 8760.0
-_MAX_FAILURES: Final = 10
-_MAX_NAME_CHARACTERS: Final = 200
 _WRONG: Final = "Wrong name or password"
+_CHANGE_IT: Final = "This is the documented first password: change it (raworc operators password NAME)"
 _INVALID: Final = "Invalid or expired token"
 
 
@@ -35,9 +37,18 @@ class Caller:
     account_id: uuid.UUID
     name: str
     grants: tuple[Grant, ...]
-    contract: str
-    token_id: str
+    claims: LoginClaims
     address: str | None = None
+
+    @property
+    def contract(self) -> str:
+        """The contract that the token was issued under."""
+        return self.claims.contract
+
+    @property
+    def token_id(self) -> str:
+        """Names the token."""
+        return self.claims.token_id
 
     @cached_property
     def is_admin(self) -> bool:
@@ -47,13 +58,14 @@ class Caller:
 
 @dataclass(frozen=True)
 class LoginAnswer:
-    """What a login answers in every contract."""
+    """What a login answers in every contract. ``notice``: what its user should know, besides."""
 
     token: str
     expires_at: datetime
     user: str
     role: Literal["admin", "user"]
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105  a word of the contract
+    notice: str | None = None
 
 
 class _Rule(msgspec.Struct):
@@ -74,6 +86,7 @@ class Accounts:
         self._db = db
         self._tokens = tokens
         self._passwords = passwords or Passwords()
+        self._proofs = Proofs(db, self._passwords)
 
     async def login(
         self, name: str, password: str, *, contract: str, ttl_hours: float | None = None, address: str | None = None
@@ -85,26 +98,15 @@ class Accounts:
             Unauthorized: no such account, not active, or another password: one text, one duration.
             RateLimited: ten failures of this account or address within five minutes, or too many at once.
         """
-        ttl_s = _ttl_s(ttl_hours)
-        known = storable_text(name)[:_MAX_NAME_CHARACTERS]
-        subjects = [f"account:{known.lower()}", *([f"address:{address}"] if address else [])]
-        async with self._db.reading() as conn:
-            _check_failures(*await store.failures(conn, subjects))
-            account = await store.by_name(conn, known)
-        right = await self._passwords.verify(account.password_hash if account else None, password)
-        if not right or account is None or not account.active:
-            async with self._db.transaction() as conn:
-                await store.count_failure(conn, subjects)
-                await audit.write(conn, _login_of(account, address, allowed=False))
-                failures, seconds = await store.failures(conn, subjects)
-            _check_failures(failures - 1, seconds)
-            raise Unauthorized(_WRONG)
+        ttl_s = ttl_s_of(ttl_hours)
+        proven = await self._proofs.prove(name, password, address=address, wrong=_WRONG)
+        account = proven.account
         async with self._db.transaction() as conn:
-            _check_failures(*await store.failures(conn, subjects))  # of guesses that were made at the same time
-            await store.forget_failures(conn, subjects)
+            await proven.settle(conn)
             await store.logged_in(conn, account.id)
-            await audit.write(conn, _login_of(account, address, allowed=True))
-        return self._answer(account, contract, ttl_s)
+            await audit.write(conn, _login_of(account, address))
+        answer = self.issue(account, contract, ttl_s)
+        return replace(answer, notice=_CHANGE_IT if password == DEFAULT_PASSWORD else None)
 
     async def authenticate(self, token: str, address: str | None = None) -> Caller:
         """The caller behind a login token, as the account stands now. ``address``: where the request comes from.
@@ -116,29 +118,49 @@ class Accounts:
         if not isinstance(claims, LoginClaims):
             raise Unauthorized(_INVALID)
         async with self._db.reading() as conn:
-            account = await store.by_id(conn, claims.account_id)
-        if account is None or not account.active or account.version != claims.version:
-            raise Unauthorized(_INVALID)
-        return Caller(account.id, account.name, _grants(account.grants), claims.contract, claims.token_id, address)
+            return await _standing(conn, claims, address)
+
+    def issue(self, account: AccountRow, contract: str, ttl_s: int) -> LoginAnswer:
+        """A token for an account, whoever asked for it."""
+        token, expires_at = self._tokens.login(account.id, account.version, contract, ttl_s=ttl_s)
+        role = "admin" if is_admin(grants_of(account.grants)) else "user"
+        return LoginAnswer(token, expires_at, account.name, role)
 
     def close(self) -> None:
         """Let the threads go that check passwords."""
         self._passwords.close()
 
-    def _answer(self, account: AccountRow, contract: str, ttl_s: int) -> LoginAnswer:
-        token, expires_at = self._tokens.login(account.id, account.version, contract, ttl_s=ttl_s)
-        role = "admin" if is_admin(_grants(account.grants)) else "user"
-        return LoginAnswer(token, expires_at, account.name, role)
+
+async def renewed(conn: AsyncConnection, caller: Caller) -> Caller:
+    """The caller as his account stands now, for what takes longer than a request and for what must be certain.
+
+    Raises:
+        Unauthorized: his token does not count any more.
+    """
+    if caller.claims.expires_at < now():
+        raise Unauthorized(_INVALID)
+    return await _standing(conn, caller.claims, caller.address)
 
 
-def _login_of(account: AccountRow | None, address: str | None, *, allowed: bool) -> AuditRow:
-    """A login for the audit. A name that no account has is not kept: people type passwords there."""
-    name = account.name if account else None
-    who = (account.id, name) if account and allowed else (None, None)
-    return AuditRow(*who, verb="login", resource="service-accounts", name=name, address=address, allowed=allowed)
+async def _standing(conn: AsyncConnection, claims: LoginClaims, address: str | None) -> Caller:
+    account = await store.by_id(conn, claims.account_id)
+    if account is None or not account.is_in_use or account.version != claims.version:
+        raise Unauthorized(_INVALID)
+    return Caller(account.id, account.name, grants_of(account.grants), claims, address)
 
 
-def _ttl_s(ttl_hours: float | None) -> int:
+def _login_of(account: AccountRow, address: str | None) -> AuditRow:
+    return AuditRow(
+        account.id, account.name, "login", "service-accounts", allowed=True, name=account.name, address=address
+    )
+
+
+def ttl_s_of(ttl_hours: float | None) -> int:
+    """How long a token lasts.
+
+    Raises:
+        BadRequest: outside its range.
+    """
     hours = DEFAULT_TTL_HOURS if ttl_hours is None else ttl_hours
     if not math.isfinite(hours) or not 0 < hours <= MAX_TTL_HOURS:
         reason = f"must be more than 0 and at most {MAX_TTL_HOURS:.0f}"
@@ -146,16 +168,8 @@ def _ttl_s(ttl_hours: float | None) -> int:
     return max(1, round(hours * 3600))
 
 
-def _check_failures(failures: int, seconds: int) -> None:
-    if failures >= _MAX_FAILURES:
-        wait_s = max(1, seconds)
-        raise RateLimited(
-            f"Too many failed logins: try again in {wait_s} seconds", headers={"Retry-After": str(wait_s)}
-        )
-
-
 @lru_cache(maxsize=1024)
-def _grants(stored: str) -> tuple[Grant, ...]:
+def grants_of(stored: str) -> tuple[Grant, ...]:
     """Grants from their stored JSON. Cached by that text itself, so a change is seen at once."""
     bindings = msgspec.json.decode(stored, type=list[_Binding])
     return tuple(

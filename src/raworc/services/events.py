@@ -15,15 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from raworc.clock import rfc3339
 from raworc.domain.content import input_content, output_content
 from raworc.domain.lifecycle import ASLEEP, SETTLED
-from raworc.errors import DatabaseUnavailable, Forbidden, NotFound
+from raworc.errors import DatabaseUnavailable, Forbidden, NotFound, Unauthorized
 from raworc.services import agents
-from raworc.services.accounts import Caller
+from raworc.services.accounts import Caller, renewed
 from raworc.services.agents import AgentRow
 from raworc.store import events as store
 from raworc.store import turns
 from raworc.store.database import Database
 from raworc.store.events import EventRow
-from raworc.store.notify import DeltaNotice, EventNotice, Listener, Subscription
+from raworc.store.notify import AccountNotice, DeltaNotice, EventNotice, Listener, Subscription
 from raworc.store.turns import TurnRow
 
 Json = dict[str, Any]
@@ -111,8 +111,9 @@ class _Reader:
         """Whether the agent is there still and the caller may still see it."""
         try:
             async with self.db.reading() as conn:
+                self.caller = await renewed(conn, self.caller)
                 found = await agents.find(conn, self.caller, self.agent.name, "get")
-        except (NotFound, Forbidden):
+        except (NotFound, Forbidden, Unauthorized):
             return False
         except DatabaseUnavailable:
             return True
@@ -168,6 +169,8 @@ class _Watch:
                 return
             notice = await self.notices.get(min(left_s, _AWAY_S) if reader.away else left_s)
             lost, self.notices.overflowed = self.notices.overflowed, False
+            if isinstance(notice, AccountNotice) and notice.account_id == reader.caller.account_id:
+                reader.ended = not await reader.exists()
             if lost or (notice is None and reader.away):
                 return
             if isinstance(notice, EventNotice) and notice.event_seq > reader.after:

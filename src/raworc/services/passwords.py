@@ -9,12 +9,14 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from raworc.domain.text import storable_text
-from raworc.errors import RateLimited
+from raworc.errors import BadRequest, FieldError, RateLimited
 
 T = TypeVar("T")
 
 MIN_CHARACTERS: Final = 8
 """The shortest password that an account may get."""
+MAX_CHARACTERS: Final = 1024
+"""The longest one."""
 
 _SLOTS: Final = 2
 _MAX_WAITING: Final = 64
@@ -60,3 +62,14 @@ class Passwords:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
             self._waiting -= 1
+
+
+def check_password(password: str, field: str) -> None:
+    """Nothing, when an account may get it.
+
+    Raises:
+        BadRequest: too short or too long; ``field`` says where it was given.
+    """
+    if not MIN_CHARACTERS <= len(password) <= MAX_CHARACTERS:
+        reason = f"must have {MIN_CHARACTERS} to {MAX_CHARACTERS} characters"
+        raise BadRequest(f"'{field}' {reason}", details=(FieldError(field, reason),))

@@ -14,7 +14,7 @@ from raworc.domain.text import storable
 from raworc.errors import BadRequest, Conflict, DatabaseUnavailable, FieldError, GatewayTimeout, NotFound
 from raworc.ids import new_id
 from raworc.services import agents
-from raworc.services.accounts import Caller
+from raworc.services.accounts import Caller, renewed
 from raworc.services.agents import AgentRow
 from raworc.services.changes import Change, appended, cancelled, queued, woken
 from raworc.services.progress import ResponseChanged
@@ -120,6 +120,7 @@ class Turns:
 
         Raises:
             NotFound: no such turn, or it went with its agent.
+            Unauthorized: the caller's token stopped to count meanwhile.
             GatewayTimeout: not settled in time; the work goes on.
         """
         deadline = monotonic() + timeout_s
@@ -129,6 +130,7 @@ class Turns:
                 if not await _more(notices, deadline):
                     raise GatewayTimeout("Timed out waiting for response to complete")
         async with self._db.reading() as conn:
+            await renewed(conn, caller)
             return view(_found(await store.find(conn, row.session_id, turn_id), turn_id), row.name)
 
     async def page(self, caller: Caller, name: str, limit: int, offset: int) -> list[TurnView]:

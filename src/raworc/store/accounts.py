@@ -20,9 +20,15 @@ class AccountRow:
     name: str
     space: str
     active: bool
+    is_blocked: bool
     version: int
     password_hash: str
     grants: str
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether it may log in, and its tokens count."""
+        return self.active and not self.is_blocked
 
 
 async def by_id(conn: AsyncConnection, account_id: uuid.UUID) -> AccountRow | None:
@@ -60,7 +66,7 @@ async def forget_failures(conn: AsyncConnection, subjects: Sequence[str]) -> Non
 
 
 _ACCOUNT: Final = """
-SELECT a.id, a.name, a.space, a.active, a.version, a.password_hash,
+SELECT a.id, a.name, a.space, a.active, a.blocked_at IS NOT NULL AS is_blocked, a.version, a.password_hash,
        coalesce((
            SELECT jsonb_agg(jsonb_build_object('space', b.space, 'rules', r.rules) ORDER BY b.id)
            FROM bindings b JOIN roles r ON r.id = b.role_id

@@ -21,7 +21,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from raworc.errors import DatabaseUnavailable, StorageFull
+from raworc.errors import DatabaseUnavailable, StorageFull, Unauthorized
 
 T = TypeVar("T")
 
@@ -31,6 +31,7 @@ _STATEMENT_TIMEOUT_MS: Final = 60_000
 _RUN_ATTEMPTS: Final = 6
 _DISK_CLASSES: Final = ("53100",)
 _AWAY_CLASSES: Final = ("08", "57P01", "57P02", "57P03", "57P05", "57014", "53300", "25006")
+_OWNER: Final = "fk_agents_owner_id"  # broken only by who creates an agent while his account is deleted
 _RETRY_STATES: Final = ("40001", "40P01")
 
 
@@ -51,8 +52,8 @@ def translate(error: BaseException) -> Exception | None:
     if not isinstance(error, psycopg.Error):
         return None
     state = error.sqlstate or ""
-    if state == "23505":
-        return Duplicate(error.diag.constraint_name or "")
+    if state == "23505" or error.diag.constraint_name == _OWNER:
+        return Duplicate(error.diag.constraint_name or "") if state == "23505" else _deleted()
     if state in _RETRY_STATES:
         return Conflicted(str(error))
     if state.startswith(_DISK_CLASSES):
@@ -112,6 +113,10 @@ class Database:
 
 def _away() -> DatabaseUnavailable:
     return DatabaseUnavailable("The database does not answer; try again shortly", headers={"Retry-After": "1"})
+
+
+def _deleted() -> Unauthorized:
+    return Unauthorized("The account that asked was deleted meanwhile")
 
 
 def _engine(url: str, pool_size: int, isolation: Literal["AUTOCOMMIT", "READ COMMITTED"]) -> AsyncEngine:

@@ -1,7 +1,8 @@
 """Hints between processes by LISTEN and NOTIFY. A lost one costs a poll interval, never correctness.
 
 Channel ``raworc_work`` carries a session id: something there wants an operator. Channel ``raworc_events``
-carries JSON: a new event of a session, or a piece of a running model call's text.
+carries JSON: a new event of a session, or a piece of a running model call's text. Channel ``raworc_accounts``
+carries an account id: what it may do has changed.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from raworc.store.database import CONNECT_TIMEOUT_S
 
 WORK: Final = "raworc_work"
 EVENTS: Final = "raworc_events"
+ACCOUNTS: Final = "raworc_accounts"
 MAX_PAYLOAD_BYTES: Final = 7168  # Postgres allows 8,000
 _QUEUE_LIMIT: Final = 1024
 _BACKOFF_S: Final = (0.1, 2.0)
@@ -59,7 +61,14 @@ class DeltaNotice:
     text: str
 
 
-Notice = WorkNotice | EventNotice | DeltaNotice
+@dataclass(frozen=True)
+class AccountNotice:
+    """An account may do more or less than before, or is gone."""
+
+    account_id: uuid.UUID
+
+
+Notice = WorkNotice | EventNotice | DeltaNotice | AccountNotice
 
 
 class _Payload(msgspec.Struct, omit_defaults=True):
@@ -80,6 +89,11 @@ async def notify_work(conn: AsyncConnection, session_id: uuid.UUID) -> None:
 async def notify_event(conn: AsyncConnection, session_id: uuid.UUID, event_seq: int) -> None:
     """Tell servers, once this transaction commits, that a session's events go up to ``event_seq``."""
     await _notify(conn, EVENTS, _encode(_Payload(session_id, event=event_seq)).decode())
+
+
+async def notify_account(conn: AsyncConnection, account_id: uuid.UUID) -> None:
+    """Tell servers, once this transaction commits, to look again at who an account is."""
+    await _notify(conn, ACCOUNTS, str(account_id))
 
 
 async def notify_delta(
@@ -189,7 +203,8 @@ class Listener:
         notice = _decode(notify.channel, notify.payload)
         if notice is None:
             return
-        for key in (str(notice.session_id), None):
+        everybody = isinstance(notice, AccountNotice)
+        for key in tuple(self._subscribers) if everybody else (str(notice.session_id), None):
             for subscription in self._subscribers.get(key, ()):
                 subscription.put(notice)
 
@@ -222,6 +237,8 @@ def _decode(channel: str, payload: str) -> Notice | None:
     try:
         if channel == WORK:
             return WorkNotice(uuid.UUID(payload))
+        if channel == ACCOUNTS:
+            return AccountNotice(uuid.UUID(payload))
         body = _decoder.decode(payload)
     except (ValueError, msgspec.MsgspecError):
         log.warning("notice not understood", channel=channel)

@@ -84,6 +84,8 @@ accounts = Table(
     _moment("created_at", default=True),
     _moment("updated_at", default=True),
     _moment("last_login_at"),
+    _moment("blocked_at"),  # set: it is on the blocklist
+    Index("ix_accounts_blocked_at", "blocked_at", postgresql_where=text("blocked_at IS NOT NULL")),
     Index("uq_accounts_name", func.lower(text("name")), unique=True),
 )
 

@@ -41,5 +41,7 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         ("Home", f"{settings.home}   logs: {settings.logs_dir}"),
     ]
     if summary.has_default_password:
-        rows.append(("Login", "admin / admin: only this machine can connect; set a password of your own"))
+        rows.append(
+            ("Login", "admin / admin: only this machine can connect; 'raworc operators password admin' sets another")
+        )
     return rows

@@ -23,9 +23,12 @@ from raworc.keys import Keys, MasterKeys, load_keys
 from raworc.sandbox.files import workspace_files
 from raworc.services.accounts import Accounts
 from raworc.services.agents import Agents
+from raworc.services.blocklist import Blocklist
 from raworc.services.context import Context
 from raworc.services.events import Events
 from raworc.services.files import AgentFiles
+from raworc.services.minting import Minting
+from raworc.services.operators import Operators
 from raworc.services.passwords import Passwords
 from raworc.services.published import Published
 from raworc.services.queue import QueueLimits
@@ -38,7 +41,7 @@ from raworc.services.turns import Turns
 from raworc.services.workers import working
 from raworc.settings import Settings
 from raworc.store.database import Database
-from raworc.store.notify import EVENTS, Listener
+from raworc.store.notify import ACCOUNTS, EVENTS, Listener
 from raworc.wiring.database import database_url
 
 
@@ -59,9 +62,10 @@ async def server_parts(settings: Settings) -> AsyncGenerator[ServerParts]:
         db = Database(url, pool_size=settings.pool_size)
         stack.push_async_callback(db.close)
         worker = await stack.enter_async_context(working(url, "server", node=settings.node, run_dir=settings.run_dir))
-        listener = await stack.enter_async_context(Listener(url, [EVENTS]))
+        listener = await stack.enter_async_context(Listener(url, [ACCOUNTS, EVENTS]))
         tokens = Tokens(keys.jwt)
-        accounts = Accounts(db, tokens, Passwords())
+        passwords = Passwords()
+        accounts = Accounts(db, tokens, passwords)
         requests = Requests(db)
         gateway = await stack.enter_async_context(
             _gateway(
@@ -73,6 +77,9 @@ async def server_parts(settings: Settings) -> AsyncGenerator[ServerParts]:
         turns = Turns(db, listener, settings)
         parts = ApiParts(
             accounts=accounts,
+            operators=Operators(db, passwords),
+            minting=Minting(db, accounts),
+            blocklist=Blocklist(db),
             agents=Agents(db, Secrets(MasterKeys.of(settings)), settings),
             published=Published(db),
             sessions=Sessions(db, QueueLimits.of(settings)),

@@ -2,7 +2,19 @@
 
 from typing import Final
 
-from raworc.api.agents import access, agents, context, events, files, published, requests, responses, states
+from raworc.api.agents import (
+    access,
+    agents,
+    blocklist,
+    context,
+    events,
+    files,
+    operators,
+    published,
+    requests,
+    responses,
+    states,
+)
 from raworc.api.routes import Route
 
 ROUTES: Final[tuple[Route, ...]] = (
@@ -15,4 +27,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *files.ROUTES,
     *requests.ROUTES,
     *access.ROUTES,
+    *operators.ROUTES,
+    *blocklist.ROUTES,
 )

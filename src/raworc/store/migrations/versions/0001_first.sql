@@ -168,9 +168,12 @@ CREATE TABLE accounts (
     created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     last_login_at TIMESTAMP WITH TIME ZONE,
+    blocked_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_accounts PRIMARY KEY (id),
     CONSTRAINT fk_accounts_space FOREIGN KEY(space) REFERENCES spaces (name)
 );
+
+CREATE INDEX ix_accounts_blocked_at ON accounts (blocked_at) WHERE blocked_at IS NOT NULL;
 
 CREATE UNIQUE INDEX uq_accounts_name ON accounts (lower(name));
 

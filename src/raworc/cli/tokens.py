@@ -1,0 +1,36 @@
+"""``raworc tokens``: tokens for others."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from raworc.cli.connection import connected
+from raworc.cli.options import Json
+from raworc.cli.output import moment, print_json
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def tokens() -> None:
+    """Make tokens for others."""
+
+
+@app.command()
+def create(
+    principal: Annotated[str, typer.Argument(metavar="NAME", help="The account.", show_default=False)],
+    *,
+    kind: Annotated[
+        Literal["User", "Admin"], typer.Option("--type", help="What the account is; a new one is made for 'User'.")
+    ] = "User",
+    ttl_hours: Annotated[float | None, typer.Option(help="How long it holds. [default: 24]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a token for an account and print it. For administrators."""
+    with connected() as client:
+        made = client.tokens.create(principal, kind=kind, ttl_hours=ttl_hours)
+    if as_json:
+        print_json(made)
+        return
+    typer.echo(made.token)
+    typer.echo(f"speaks for '{made.user}' ({made.role}) until {moment(made.expires_at)} UTC", err=True)
