@@ -68,11 +68,7 @@ async def server_parts(settings: Settings) -> AsyncGenerator[ServerParts]:
         accounts = Accounts(db, tokens, passwords)
         requests = Requests(db)
         gateway = await stack.enter_async_context(
-            _gateway(
-                settings,
-                worker.id,
-                Callers(tokens, accounts, requests, passthrough=settings.passthrough and settings.is_loopback),
-            )
+            _gateway(settings, worker.id, _callers(settings, tokens, accounts, requests))
         )
         turns = Turns(db, listener, settings)
         parts = ApiParts(
@@ -98,6 +94,10 @@ async def server_parts(settings: Settings) -> AsyncGenerator[ServerParts]:
             protocol=edge_protocol(_edge(settings, keys)),
             facts={"model": _model(settings)},
         )
+
+
+def _callers(settings: Settings, tokens: Tokens, accounts: Accounts, requests: Requests) -> Callers:
+    return Callers(tokens, accounts, requests, passthrough=settings.passthrough and settings.is_loopback)
 
 
 @asynccontextmanager
