@@ -99,6 +99,7 @@ TABLE: dict[str, May | Public] = {
     "GET /api/v0/published/agents": Public(200),
     "GET /api/v0/published/agents/{name}": Public(404),
     "GET /api/v0/agents/{name}/runtime": May(403, 403, 200, 200),
+    "POST /api/v0/agents/{name}/remix": May(403, 403, 200, 200, {"name": "{fresh}"}),
     "POST /api/v0/agents/{name}/publish": May(403, 403, 200, 200),
     "POST /api/v0/agents/{name}/unpublish": May(403, 403, 200, 200),
     "GET /api/v0/agents/{name}/context": May(403, 403, 200, 200),

@@ -147,6 +147,20 @@ def test_an_agent_is_created_changed_found_and_deleted(shell: Shell):
     assert "not found" in shell.run("agents", "get", agent, code=1)
 
 
+def test_an_agent_is_remixed(shell: Shell, stack: Stack, agent: str):
+    shell.run("ask", agent, WORK)
+    assert "Made 'remixed-one'" in shell.run("agents", "remix", agent, "remixed-one")
+    assert "already exists" in shell.run("agents", "remix", agent, "remixed-one", code=1)
+    bare = shell.json("agents", "remix", agent, "remixed-two", "--no-code", "--no-secrets", "--prompt", "hi")
+    assert bare["parent_agent_name"] == agent
+    shell.run("ask", "remixed-one", "hello")
+    shell.run("ask", "remixed-two", "hello")
+    assert shell.run("agents", "files", "remixed-one", "code/a.py", "--read") == "print(6 * 7)\n"
+    assert "code" not in shell.run("agents", "files", "remixed-two")
+    for name in ("remixed-one", "remixed-two"):
+        shell.run("agents", "delete", name, "--yes")
+
+
 def test_an_agent_is_published_for_everybody(shell: Shell, agent: str):
     assert "remix its files, code." in shell.run("agents", "publish", agent)
     assert "remix its files, secrets." in shell.run("agents", "publish", agent, "--no-code", "--secrets")

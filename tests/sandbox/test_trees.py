@@ -1,12 +1,15 @@
+import contextlib
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
 from raworc.sandbox import trees
-from raworc.sandbox.driver import SandboxError
-from raworc.sandbox.trees import MAX_LEVELS, UNMEASURABLE, copy, measure, remove
+from raworc.sandbox.copies import CopyRules, copy
+from raworc.sandbox.driver import NoWorkspace, SandboxError, WorkspaceExists
+from raworc.sandbox.trees import MAX_LEVELS, UNMEASURABLE, measure, remove
 
 
 def deep(folder: Path, levels: int) -> None:
@@ -104,6 +107,82 @@ def test_a_leftover_of_a_crashed_copy_is_in_nobodys_way(tree: Path, tmp_path: Pa
     with pytest.raises(SandboxError, match="exists already"):
         copy(tree, tmp_path / "copy", None)
     assert names(tmp_path / "copy") == ["file"]
+
+
+def test_a_copy_leaves_out_names_at_the_top_only(tree: Path, tmp_path: Path):
+    (tree / "code").mkdir()
+    (tree / "code" / "a").touch()
+    (tree / "sub" / "code").mkdir(parents=True)
+    copy(tree, tmp_path / "copy", None, CopyRules(frozenset({"code"})))
+    assert names(tmp_path / "copy") == ["sub"]
+    assert names(tmp_path / "copy" / "sub") == ["code"]
+
+
+def test_a_copy_is_bounded_and_can_be_stopped(tree: Path, tmp_path: Path):
+    (tree / "file").write_bytes(b"x" * 100_000)
+    for number in range(20):
+        (tree / str(number)).touch()
+    copy(tree, tmp_path / "whole", None, CopyRules(max_bytes=100_000 + 21 * 1024))
+    with pytest.raises(SandboxError, match="more than"):
+        copy(tree, tmp_path / "copy", None, CopyRules(max_bytes=100_000 + 20 * 1024))
+    left = iter([False] * 10 + [True] * 100)
+    with pytest.raises(SandboxError, match="stopped"):
+        copy(tree, tmp_path / "copy", None, CopyRules(is_stopped=lambda: next(left)))
+    assert names(tmp_path) == ["tree", "whole"], "half a copy is left"
+
+
+def test_a_copy_says_whose_files_are_missing_or_there(tree: Path, tmp_path: Path):
+    with pytest.raises(NoWorkspace):
+        copy(tmp_path / "none", tmp_path / "copy", None)
+    (tmp_path / "copy").mkdir()
+    with pytest.raises(WorkspaceExists):
+        copy(tree, tmp_path / "copy", None)
+    assert names(tmp_path) == ["copy", "tree"]
+
+
+def test_a_tree_that_changes_under_the_copy_is_copied(tree: Path, tmp_path: Path):
+    """What a busy agent does: replace files by renaming, swap files, links and folders, let logs grow."""
+    for number in range(60):
+        (tree / f"steady{number}").write_bytes(b"s" * 5000)
+    stop = threading.Event()
+    worker = threading.Thread(target=churn, args=(tree, stop))
+    worker.start()
+    try:
+        for number in range(12):
+            copy(tree, tmp_path / f"copy{number}", None)
+            made = tmp_path / f"copy{number}"
+            assert {f"steady{number}" for number in range(60)} <= set(names(made))
+            assert all((made / f"steady{number}").read_bytes() == b"s" * 5000 for number in range(60))
+    finally:
+        stop.set()
+        worker.join()
+
+
+def make(thing: Path, kind: int) -> None:
+    match kind:
+        case 0:
+            thing.mkdir()
+        case 1:
+            thing.touch()
+        case 2:
+            thing.symlink_to("/etc")
+        case _:
+            os.mkfifo(thing)
+
+
+def churn(tree: Path, stop: threading.Event) -> None:
+    number = 0
+    while not stop.is_set():
+        number += 1
+        (tree / "new").write_bytes(b"n" * (number % 3000))
+        (tree / "new").rename(tree / f"swapped{number % 7}")
+        thing = tree / f"thing{number % 5}"
+        with contextlib.suppress(OSError):
+            thing.rmdir() if thing.is_dir() and not thing.is_symlink() else thing.unlink()
+        with contextlib.suppress(OSError):
+            make(thing, number % 4)
+        with (tree / "log").open("ab") as log:
+            log.write(b"l" * 1000)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")

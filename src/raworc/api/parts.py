@@ -15,6 +15,7 @@ from raworc.services.files import AgentFiles
 from raworc.services.minting import Minting
 from raworc.services.operators import Operators
 from raworc.services.published import Published
+from raworc.services.remixes import Remixes
 from raworc.services.requests import Requests
 from raworc.services.sessions import Sessions
 from raworc.services.storage import Storage
@@ -34,6 +35,7 @@ class ApiParts:
     blocklist: Blocklist
     agents: Agents
     published: Published
+    remixes: Remixes
     sessions: Sessions
     turns: Turns
     context: Context

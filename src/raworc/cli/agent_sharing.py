@@ -1,4 +1,4 @@
-"""``raworc agents publish``, ``unpublish``, ``published`` and ``runtime``."""
+"""``raworc agents remix``, ``publish``, ``unpublish``, ``published`` and ``runtime``."""
 
 from typing import Annotated
 
@@ -8,12 +8,34 @@ from raworc.cli.connection import connected
 from raworc.cli.options import AgentName, Json
 from raworc.cli.output import moment, print_fields, print_json, print_rows
 
+NewName = Annotated[str, typer.Argument(metavar="NEW", help="The new agent's name.", show_default=False)]
+TakeCode = Annotated[bool, typer.Option("--code/--no-code", help="Copy its code, instructions and setup.")]
+TakeSecrets = Annotated[bool, typer.Option("--secrets/--no-secrets", help="Copy its secrets.")]
+Prompt = Annotated[str | None, typer.Option(help="First work for the new one.")]
 Code = Annotated[bool, typer.Option("--code/--no-code", help="Remixes may take its code, instructions and setup.")]
 Secrets = Annotated[
     bool | None, typer.Option("--secrets/--no-secrets", help="Remixes may take its secrets. Said by you or not at all.")
 ]
 Limit = Annotated[int, typer.Option(help="At most this many, 100 at once.")]
 Offset = Annotated[int, typer.Option(help="How many to skip.")]
+
+
+def remix(
+    name: AgentName,
+    new: NewName,
+    *,
+    code: TakeCode = True,
+    secrets: TakeSecrets = True,
+    prompt: Prompt = None,
+    as_json: Json = False,
+) -> None:
+    """Make a new agent that starts as another one stands, files included."""
+    with connected() as client:
+        agent = client.agents.remix(name, new, code=code, secrets=secrets, prompt=prompt)
+    if as_json:
+        print_json(agent)
+    else:
+        typer.echo(f"Made '{agent.name}' from '{agent.parent_agent_name}'.")
 
 
 def publish(name: AgentName, *, code: Code = True, secrets: Secrets = None, as_json: Json = False) -> None:

@@ -137,6 +137,7 @@ def delete(name: AgentName, *, yes: Annotated[bool, typer.Option("--yes", "-y", 
 app.command()(sleep)
 app.command()(wake)
 app.command()(spread(context))
+app.command()(agent_sharing.remix)
 app.command()(agent_sharing.publish)
 app.command()(agent_sharing.unpublish)
 app.command()(agent_sharing.published)

@@ -11,6 +11,7 @@ from raworc.client.shapes import (
     AgentState,
     Cancelled,
     PublishFields,
+    RemixFields,
     Runtime,
     StateAnswer,
 )
@@ -59,6 +60,10 @@ class Agents:
     def cancel(self, name: str) -> Cancelled:
         """Stop the response in work, else drop the newest one waiting."""
         return self._transport.call("POST", _path(name, "cancel"), Cancelled)
+
+    def remix(self, parent: str, name: str, **fields: Unpack[RemixFields]) -> Agent:
+        """A new agent that starts as ``parent`` stands: one's own, or a published one."""
+        return self._transport.call("POST", _path(parent, "remix"), Agent, {"name": name, **without_none(fields)})
 
     def publish(self, name: str, **permissions: Unpack[PublishFields]) -> Agent:
         """Show the agent to everybody and let every account remix it; done again, it changes the permissions."""

@@ -160,6 +160,15 @@ class AgentChanges(TypedDict):
     knowledge_bases: NotRequired[list[Any]]
 
 
+class RemixFields(TypedDict):
+    """What may be said about a remix, besides its name. Both parts are copied where nothing is said."""
+
+    metadata: NotRequired[Json | None]
+    code: NotRequired[bool]
+    secrets: NotRequired[bool]
+    prompt: NotRequired[str | None]
+
+
 class PublishFields(TypedDict):
     """What remixes by other accounts may take. Secrets are given to them only where ``secrets`` is True here."""
 

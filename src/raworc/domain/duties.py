@@ -22,6 +22,8 @@ class Situation:
     processing: TurnId | None = None
     cancel_reason: str | None = None  # of the processing turn
     pending: TurnId | None = None  # the oldest one
+    lacks_files: bool = False  # those of the session that it was made from
+    is_needed: bool | None = False  # deleted, but others still lack its files
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class EndBusyHold:
 
 
 @dataclass(frozen=True)
+class Fill:
+    """Bring the files that it starts with, before there is a sandbox."""
+
+
+@dataclass(frozen=True)
 class Wake:
     """Open a sandbox, run the setup, become idle."""
 
@@ -77,7 +84,7 @@ class BecomeIdle:
 
 @dataclass(frozen=True)
 class Release:
-    """Asleep, nothing wanted: let go of the session."""
+    """Asleep and nothing wanted, or deleted and still needed: let go of the session."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +92,13 @@ class Rest:
     """Nothing to do until something is said or falls due."""
 
 
-Duty = Terminate | Sleep | Cancel | EndBusyHold | Wake | Continue | Start | BecomeIdle | Release | Rest
+Duty = Terminate | Sleep | Cancel | EndBusyHold | Fill | Wake | Continue | Start | BecomeIdle | Release | Rest
 
 
 def duty(now: Situation) -> Duty:
     """The most binding thing to do."""
     if now.desired == "terminated":
-        return Terminate()
+        return Release() if now.is_needed else Terminate()
     if now.timers.state in ASLEEP and now.desired != "idle":
         return Release()
     return _ending(now) or _work(now)
@@ -118,7 +125,7 @@ def _ending(now: Situation) -> Duty | None:
 
 def _work(now: Situation) -> Duty:
     if now.timers.state == "init" or now.timers.state in ASLEEP:
-        return Wake()
+        return Fill() if now.lacks_files else Wake()
     if now.processing is not None:
         return Continue(now.processing)
     if now.timers.state == "busy" or now.desired is not None:

@@ -10,6 +10,7 @@ import structlog
 from raworc.domain.output import MODEL_CHARACTERS, shown
 from raworc.domain.turns import Segment, note
 from raworc.errors import Unavailable
+from raworc.ids import SessionId
 from raworc.operator.patience import patiently
 from raworc.operator.stop import Stop
 from raworc.operator.tools import Surroundings, command_output
@@ -17,20 +18,24 @@ from raworc.sandbox.driver import (
     Command,
     Driver,
     Limits,
+    NoWorkspace,
     Sandbox,
     SandboxDied,
     SandboxSpec,
     SandboxStartFailed,
     SandboxUnavailable,
     Workspace,
+    WorkspaceExists,
 )
 from raworc.services.holds import Hold
+from raworc.services.runs import Source
 from raworc.services.steps import Brief
 from raworc.services.tokens import Tokens, WorkClaims
 
 GATEWAY_URL: Final = "http://127.0.0.1:8787"
 SETUP_TIMEOUT_S: Final = 600.0
 _TOKEN_TTL_S: Final = 10 * 365 * 24 * 3600  # ends with the hold's epoch, long before
+_ROOM_FOR_COPIES: Final = 2  # times the disk limit: the tree is measured about once a second, and may be above it
 _RETRY_AFTER_S: Final = (0.2, 1.0)
 _REOPENED: Final = (
     "The sandbox was opened again: the files are as they were, processes that ran in the background have ended"
@@ -61,6 +66,29 @@ class Place:
     async def clear(self) -> None:
         """Return when nothing is left of a sandbox that another holder had."""
         await self._premises.driver.reap(self._hold.session_id)
+
+    async def fill(self, source: Source, agent: Brief) -> bool:
+        """Copy another session's files to where this one's will be; True once they are there, copied now or before.
+
+        Raises:
+            SandboxError: they cannot be copied.
+        """
+        await self.close()
+        leave_out = () if source.code else ("code",)
+        most = _limits(agent.limits).disk_mb * 1_048_576 * _ROOM_FOR_COPIES
+        try:
+            await self._premises.driver.copy_workspace(
+                Workspace(SessionId(source.session_id), source.number),
+                self._workspace,
+                leave_out=leave_out,
+                max_bytes=most,
+            )
+        except WorkspaceExists:  # an operator that died had come so far
+            log.info("files are there already", session_id=str(self._hold.session_id))
+        except NoWorkspace:
+            if source.has_run:
+                raise
+        return True
 
     async def ready(self, agent: Brief, stop: Stop) -> list[Segment]:
         """Have a living sandbox; what people should know about how it came to be.

@@ -13,6 +13,7 @@ from raworc.domain.duties import (
     Continue,
     Duty,
     EndBusyHold,
+    Fill,
     Release,
     Sleep,
     Start,
@@ -98,6 +99,8 @@ class HeldSession:
             return not await self._let_go(what)
         try:
             match what:
+                case Fill():
+                    await self._fill()
                 case Wake():
                     await self._wake()
                 case Start() | Continue():
@@ -140,6 +143,16 @@ class HeldSession:
                 await patiently(lambda: runs.become_idle(self.hold))
             case _:
                 await self._kicked.wait()
+
+    async def _fill(self) -> None:
+        runs, stop = self._parts.runs, Stop()
+        source, agent = await patiently(lambda: runs.source(self.hold)), await patiently(lambda: runs.brief(self.hold))
+        if source is None or agent is None:
+            return
+        copying = stop.race(self._place.fill(source, agent))
+        done = await self._watched(copying, stop, lambda what: what != Fill())
+        if done:
+            await patiently(lambda: runs.filled(self.hold))
 
     async def _wake(self) -> None:
         agent = await patiently(lambda: self._parts.runs.brief(self.hold))

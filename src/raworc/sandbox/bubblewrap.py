@@ -3,8 +3,9 @@
 import asyncio
 import os
 import stat
+import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,11 +14,12 @@ import structlog
 
 from raworc.domain.storage import Watermarks
 from raworc.ids import SessionId
-from raworc.sandbox import host, trees
+from raworc.sandbox import copies, host, trees
 from raworc.sandbox.bubble import Bubble, Surroundings
 from raworc.sandbox.driver import (
     Files,
     PolicyNotSupported,
+    SandboxError,
     SandboxSpec,
     SandboxStartFailed,
     Workspace,
@@ -31,6 +33,7 @@ from raworc.settings import Settings
 _WORKSPACE_MODE: Final = 0o700
 _SESSIONS_MODE: Final = 0o711
 _EMPTY_TIMEOUT_S: Final = 30.0
+_COPIES_AT_ONCE: Final = 2  # they share the disk, and threads that others need too
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +67,7 @@ class BubblewrapDriver:
         self._door_key = door_key
         self._lives = Lives(places.run_dir / "sandboxes")
         self._can_isolate = False
+        self._copies = asyncio.Semaphore(_COPIES_AT_ONCE)
 
     async def open(self, spec: SandboxSpec) -> Bubble:
         """Bring one up, its door included, and return when it can run commands."""
@@ -85,10 +89,23 @@ class BubblewrapDriver:
         await self._emptied(life, may_kill=lambda: True)
         self._lives.forget(session_id, life.sandbox_id)
 
-    async def copy_workspace(self, source: Workspace, target: Workspace) -> None:
+    async def copy_workspace(
+        self, source: Workspace, target: Workspace, *, leave_out: Collection[str] = (), max_bytes: int | None = None
+    ) -> None:
         """Copy files (never following links) into a workspace that does not exist yet; all or nothing."""
         before, after = (workspace_path(self._places.sessions_dir, workspace) for workspace in (source, target))
-        await asyncio.to_thread(trees.copy, before, after, session_uid(self._places.uid_base, target))
+        uid, wish = session_uid(self._places.uid_base, target), threading.Event()
+        rules = copies.CopyRules(frozenset(leave_out), max_bytes or trees.UNMEASURABLE, wish.is_set)
+        async with self._copies:
+            copying = asyncio.ensure_future(asyncio.to_thread(copies.copy, before, after, uid, rules))
+            try:
+                await asyncio.shield(copying)
+            except asyncio.CancelledError:
+                wish.set()
+                await asyncio.gather(copying, return_exceptions=True)  # gone before anybody removes or copies again
+                raise
+            except OSError as error:
+                raise SandboxError(f"the files could not be copied ({error.strerror})") from error
 
     async def remove(self, workspace: Workspace) -> None:
         """Delete a workspace for good; half of a removal that was cut short is finished too."""

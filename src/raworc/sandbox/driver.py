@@ -5,7 +5,7 @@ A *workspace* is a session's files; it outlives sandboxes. A *sandbox* is one is
 sandbox (output, file names, exit codes) is hostile input and bounded here.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
@@ -34,6 +34,14 @@ class SandboxDied(SandboxError):
 
 class PolicyNotSupported(SandboxError):
     """This driver cannot give the network policy that was asked for."""
+
+
+class NoWorkspace(SandboxError):
+    """There are no files of that session on this node."""
+
+
+class WorkspaceExists(SandboxError):
+    """The session has files already."""
 
 
 class FileError(Exception):
@@ -248,8 +256,16 @@ class Driver(Protocol):
         """Kill whatever is left of a session's sandbox and return when it is empty. Nothing there: no-op."""
         ...
 
-    async def copy_workspace(self, source: Workspace, target: Workspace) -> None:
-        """Copy files (never following links) into a workspace that does not exist yet; all or nothing."""
+    async def copy_workspace(
+        self, source: Workspace, target: Workspace, *, leave_out: Collection[str] = (), max_bytes: int | None = None
+    ) -> None:
+        """Copy files (never following links) into a workspace that does not exist yet; all or nothing.
+
+        ``leave_out`` names entries directly below the root. Something may be working in the source meanwhile:
+        each file is copied as it is found. Cancelling stops it and leaves nothing behind.
+        Raises :class:`NoWorkspace`, :class:`WorkspaceExists`; :class:`SandboxError` above ``max_bytes``, or what
+        the disk says.
+        """
         ...
 
     async def remove(self, workspace: Workspace) -> None:

@@ -1,6 +1,5 @@
 """Agents: made, found, listed, changed, removed; and who may see which."""
 
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,20 +11,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from raworc.domain import agents as domain
 from raworc.domain.access import Verb, may, spaces_for
 from raworc.domain.agents import DEFAULT_SPACE, AgentChange, NewAgent
-from raworc.domain.content import text_input
 from raworc.domain.lifecycle import ShownState
 from raworc.domain.names import is_agent_name
 from raworc.domain.text import storable_text
 from raworc.errors import BadRequest, Conflict, FieldError, Forbidden, NotFound
 from raworc.ids import new_id
 from raworc.services.accounts import Caller
-from raworc.services.changes import Change, cancelled, queued
+from raworc.services.births import Birth, born
+from raworc.services.changes import Change, cancelled
 from raworc.services.progress import StateChanged
-from raworc.services.queue import QueueLimits, check_room
+from raworc.services.queue import QueueLimits
 from raworc.services.secrets import Secrets, check_secrets
 from raworc.settings import Settings
 from raworc.store import agents as store
-from raworc.store import sessions, spaces, turns
+from raworc.store import sessions, turns
 from raworc.store.agents import AgentRow, Wanted
 from raworc.store.database import Database, Duplicate
 from raworc.store.sessions import NewSession
@@ -42,7 +41,9 @@ __all__ = [
     "find",
     "find_locked",
     "find_shown",
+    "find_shown_locked",
     "may_touch",
+    "taken",
     "view",
 ]
 
@@ -123,6 +124,12 @@ async def find_shown(conn: AsyncConnection, caller: Caller, name: str) -> AgentR
     return row if row is not None and row.is_published else _permitted(row, caller, name, "get")
 
 
+async def find_shown_locked(conn: AsyncConnection, caller: Caller, name: str) -> AgentRow:
+    """The agent that the caller may change, or any published one, locked as by :func:`find_locked`."""
+    row = await store.find_locked(conn, name) if is_agent_name(name) else None
+    return row if row is not None and row.is_published else _permitted(row, caller, name, "update")
+
+
 async def find_locked(conn: AsyncConnection, caller: Caller, name: str, verb: Verb) -> AgentRow:
     """The same, locked with its session until the transaction ends. Raises as :func:`find`."""
     return _permitted(await store.find_locked(conn, name) if is_agent_name(name) else None, caller, name, verb)
@@ -187,26 +194,18 @@ class Agents:
             Conflict: the name is taken, in any case of its letters.
             RateLimited: there is a prompt, and the space's queue is full.
         """
-        columns = domain.checked(new)
+        birth = Birth(domain.checked(new), _home(new), new.prompt)
         check_secrets(new.secrets)
-        home = _home(new)
-        change = _beginning(agent_id := new_id(), new.prompt, caller)
 
         async def work(conn: AsyncConnection) -> AgentView:
-            await _check_space(conn, caller, home.space)
-            self._limits.storage.check()
-            if new.prompt is not None:
-                await check_room(conn, self._limits, home.space, ())
-            await sessions.insert(conn, home)
-            await store.insert(conn, {**columns, **_identity(agent_id, home, caller)})
-            await self._secrets.put(conn, agent_id, home.space, new.secrets)
-            await change.write(conn, home.session_id)
+            agent_id = await born(conn, caller, birth, self._limits)
+            await self._secrets.put(conn, agent_id, birth.home.space, new.secrets)
             return view(await find(conn, caller, new.name, "get"), caller)
 
         try:
             return await self._db.run(work)
         except Duplicate:
-            raise Conflict(f"Agent '{new.name}' already exists") from None
+            raise taken(new.name) from None
 
     async def get(self, caller: Caller, name: str) -> AgentView:
         """One agent, the caller's or a published one. Raises as :func:`find`."""
@@ -265,24 +264,17 @@ def absent(name: str) -> NotFound:
     return NotFound(f"Agent '{storable_text(name[:80])}' not found")
 
 
+def taken(name: str) -> Conflict:
+    """There is an agent of this name, in whatever case."""
+    return Conflict(f"Agent '{name}' already exists")
+
+
 def _permitted(row: AgentRow | None, caller: Caller, name: str, verb: Verb) -> AgentRow:
     if row is None:
         raise absent(name)
     if not may_touch(caller, verb, row):
         raise Forbidden(f"Agent '{row.name}' belongs to another account: ask its owner or an administrator")
     return row
-
-
-async def _check_space(conn: AsyncConnection, caller: Caller, space: str) -> None:
-    # What is granted on one's own things reaches no further than the common space: a space may hold secrets.
-    allowed = may(caller.grants, "create", "agents", space=space, owner=space == DEFAULT_SPACE)
-    if space == DEFAULT_SPACE and allowed:
-        return
-    seen = allowed or may(caller.grants, "read", "spaces", space=space)
-    if not seen or not await spaces.exists(conn, space):
-        raise NotFound(f"Space '{space}' not found")
-    if not allowed:
-        raise Forbidden(f"Account '{caller.name}' may not create agents in space '{space}'")
 
 
 def _home(new: NewAgent) -> NewSession:
@@ -295,22 +287,6 @@ def _home(new: NewAgent) -> NewSession:
         idle_timeout_s=idle_s or domain.IDLE_TIMEOUT_S,
         busy_timeout_s=busy_s or domain.BUSY_TIMEOUT_S,
     )
-
-
-def _identity(agent_id: uuid.UUID, home: NewSession, caller: Caller) -> Json:
-    return {
-        "id": agent_id,
-        "kind": "named",
-        "space": home.space,
-        "session_id": home.session_id,
-        "owner_id": caller.account_id,
-        "created_by": caller.name,
-    }
-
-
-def _beginning(agent_id: uuid.UUID, prompt: str | None, caller: Caller) -> Change:
-    born = Change((StateChanged("init"),))
-    return born if prompt is None else born + queued(new_id(), agent_id, text_input(storable_text(prompt)), caller.name)
 
 
 def _wanted(caller: Caller, wanted: AgentFilter) -> Wanted:

@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.clock import now, rfc3339
-from raworc.domain.duties import BecomeIdle, Duty, EndBusyHold, Situation, Sleep, Terminate, Wake, duty
+from raworc.domain.duties import BecomeIdle, Duty, EndBusyHold, Fill, Situation, Sleep, Terminate, Wake, duty
 from raworc.domain.lifecycle import State
 from raworc.domain.turns import Failure, Segment
 from raworc.ids import new_id
@@ -24,7 +24,10 @@ from raworc.store import briefs, holds, sessions, turns
 from raworc.store import runs as store
 from raworc.store.briefs import Brief
 from raworc.store.database import Database
+from raworc.store.runs import Source
 from raworc.store.turns import OpenTurn
+
+__all__ = ["Runs", "Source"]
 
 _BUSY_TIMEOUT: Final = Failure("busy_timeout", "The turn ran longer than the agent's busy timeout allows")
 
@@ -49,6 +52,19 @@ class Runs:
         """
         async with self._db.reading() as conn:
             return await self._secrets.values(conn, agent.agent_id, agent.space)
+
+    async def source(self, hold: Hold) -> Source | None:
+        """Whose files the session is to start with; None when it has its own."""
+        async with self._db.reading() as conn:
+            return await store.source(conn, hold.session_id)
+
+    async def filled(self, hold: Hold) -> bool:
+        """The files are there."""
+
+        async def change(conn: AsyncConnection, _: Situation) -> None:
+            await store.filled(conn, hold.session_id)
+
+        return await self._change(hold, lambda found: found == Fill(), change)
 
     async def begin(self, hold: Hold, remarks: Sequence[Segment]) -> bool:
         """The sandbox is open: the session is idle. ``remarks`` become a marker of their own."""

@@ -112,9 +112,8 @@ def _claiming(claim: Claim) -> dict[str, Any]:
 
 
 def _situation(*columns: Any) -> Situation:  # noqa: ANN401  in the order of _LOOK
-    now, desired, sleep_note, sleep_by, processing, cancel_reason, pending = columns[7:]
-    timers = Timers(*columns[:7], queued=pending is not None)
-    return Situation(timers, now, desired, sleep_note, sleep_by, processing, cancel_reason, pending)
+    pending = columns[13]
+    return Situation(Timers(*columns[:7], queued=pending is not None), *columns[7:])
 
 
 # Some timer of the session may be due; which one, and whether it counts, is decided by domain/lifecycle.py.
@@ -134,7 +133,14 @@ _FREE: Final = """
     AND NOT s.id = ANY(:excluded)
 """
 
-_CALLABLE: Final = f"(s.desired IS NOT NULL OR {_AWAKE})"
+# Who is deleted waits while others still need its files; who needs files waits for their node.
+_IN_TURN: Final = """
+    CASE WHEN s.desired = 'terminated' THEN NOT EXISTS (SELECT FROM sessions copy WHERE copy.copy_of = s.id)
+         WHEN s.copy_of IS NULL THEN true
+         ELSE NOT EXISTS (SELECT FROM sessions source WHERE source.id = s.copy_of AND source.node <> :node) END
+"""
+
+_CALLABLE: Final = f"(s.desired IS NOT NULL OR {_AWAKE}) AND {_IN_TURN}"
 
 _TAKE: Final = """
 UPDATE sessions SET held_by = :worker_id, hold_epoch = hold_epoch + 1, node = :node
@@ -224,7 +230,9 @@ _LOOK: Final = Statement(
     text(
         """
 SELECT s.state, s.idle_timeout_s, s.busy_timeout_s, s.idle_from, s.busy_from, s.busy_hold_from, s.sleep_at,
-       clock_timestamp(), s.desired, s.sleep_note, s.sleep_by, running.id, running.cancel_reason, waiting.id
+       clock_timestamp(), s.desired, s.sleep_note, s.sleep_by, running.id, running.cancel_reason, waiting.id,
+       s.copy_of IS NOT NULL,
+       s.desired = 'terminated' AND EXISTS (SELECT FROM sessions copy WHERE copy.copy_of = s.id)
 FROM sessions s
 LEFT JOIN turns running ON running.session_id = s.id AND running.status = 'processing'
 LEFT JOIN LATERAL (

@@ -1,6 +1,7 @@
 """A session's awake spans, and what an operator clears in its row where one begins or ends."""
 
 import uuid
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import bindparam, delete, text
@@ -9,6 +10,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.store.schema import sessions
 from raworc.store.statement import Statement
+
+
+@dataclass(frozen=True)
+class Source:
+    """Whose files a session starts with: ``number`` names them on the node, ``code`` says if ``code`` is among them.
+
+    ``has_run``: there was a sandbox around them, so they must be there.
+    """
+
+    session_id: uuid.UUID
+    number: int
+    code: bool
+    has_run: bool
 
 
 async def begin(conn: AsyncConnection, run_id: uuid.UUID, session_id: uuid.UUID) -> None:
@@ -25,6 +39,17 @@ async def seconds(conn: AsyncConnection, session_id: uuid.UUID) -> tuple[float, 
     """How long the session has been awake: in all spans, and in the open one (0 when there is none)."""
     row = await _SECONDS.first(conn, {"session_id": session_id})
     return (0.0, 0.0) if row is None else (row[0], row[1])
+
+
+async def source(conn: AsyncConnection, session_id: uuid.UUID) -> Source | None:
+    """Whose files the session is still to be given; None when it has its own."""
+    row = await _SOURCE.first(conn, {"session_id": session_id})
+    return None if row is None else Source(*row)
+
+
+async def filled(conn: AsyncConnection, session_id: uuid.UUID) -> None:
+    """The session has its files: they are its own from now on."""
+    await conn.execute(sessions.update().where(sessions.c.id == session_id).values(copy_of=None, copy_code=True))
 
 
 async def fulfil(conn: AsyncConnection, session_id: uuid.UUID) -> None:
@@ -54,6 +79,15 @@ UPDATE sessions SET held_by = NULL, desired = NULL, sleep_at = NULL, sleep_note 
 WHERE id = :session_id
 """
 ).bindparams(bindparam("session_id", type_=UUID))
+
+_SOURCE: Final = Statement(
+    text(
+        """
+SELECT source.id, source.number, copy.copy_code, EXISTS (SELECT FROM runs WHERE session_id = source.id)
+FROM sessions copy JOIN sessions source ON source.id = copy.copy_of WHERE copy.id = :session_id
+"""
+    ).bindparams(bindparam("session_id", type_=UUID))
+)
 
 _SECONDS: Final = Statement(
     text(

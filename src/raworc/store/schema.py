@@ -157,6 +157,8 @@ sessions = Table(
     Column("node", Text),  # bubblewrap keeps a session on its node
     Column("held_by", UUID),  # operators.id; no foreign key: a dead holder's row may be gone
     Column("hold_epoch", BigInteger, nullable=False, server_default=text("0")),
+    Column("copy_of", UUID, ForeignKey("sessions.id")),  # whose files it is to start with; null once they are there
+    Column("copy_code", Boolean, nullable=False, server_default=text("true")),  # and whether ``code`` is among them
     _count("event_seq"),
     Column("idle_timeout_s", Integer, nullable=False),
     Column("busy_timeout_s", Integer, nullable=False),
@@ -171,6 +173,7 @@ sessions = Table(
     _moment("created_at", default=True),
     CheckConstraint("state in ('init','idle','busy','paused','slept','error','terminated')", name="state"),
     Index("ix_sessions_held_by", "held_by"),
+    Index("ix_sessions_copy_of", "copy_of", postgresql_where=text("copy_of IS NOT NULL")),
     Index("ix_sessions_work", "id", postgresql_where=text("desired IS NOT NULL OR sleep_at IS NOT NULL")),
     Index("ix_sessions_awake", "id", postgresql_where=text("state IN ('init', 'idle', 'busy')")),  # most sleep
 )

@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import BigInteger, Text, bindparam, func, text
+from sqlalchemy import BigInteger, Text, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,22 +13,47 @@ from raworc.store.schema import sessions
 
 
 @dataclass(frozen=True)
+class Source:
+    """Whose files a session starts with, all of them or all but ``code``, and the node where they lie (None: any)."""
+
+    session_id: uuid.UUID
+    code: bool
+    node: str | None
+
+
+@dataclass(frozen=True)
 class NewSession:
-    """A session to be added in state ``init``, wanted ``idle``."""
+    """A session to be added in state ``init``, wanted ``idle``; without a ``source`` it starts with no files."""
 
     session_id: uuid.UUID
     space: str
     kind: str
     idle_timeout_s: int
     busy_timeout_s: int
+    source: Source | None = None
 
 
 async def insert(conn: AsyncConnection, new: NewSession) -> None:
     """Add one."""
-    values = {"id": new.session_id, "space": new.space, "kind": new.kind, "state": "init", "desired": "idle"}
-    await conn.execute(
-        sessions.insert(), values | {"idle_timeout_s": new.idle_timeout_s, "busy_timeout_s": new.busy_timeout_s}
-    )
+    values: dict[str, object] = {
+        "id": new.session_id,
+        "space": new.space,
+        "kind": new.kind,
+        "state": "init",
+        "desired": "idle",
+        "idle_timeout_s": new.idle_timeout_s,
+        "busy_timeout_s": new.busy_timeout_s,
+    }
+    if new.source is not None:
+        values |= {"copy_of": new.source.session_id, "copy_code": new.source.code, "node": new.source.node}
+    await conn.execute(sessions.insert(), values)
+
+
+async def source_of(conn: AsyncConnection, session_id: uuid.UUID) -> Source:
+    """Where the files of a session, which must be locked, are now: with itself, or where they still come from."""
+    columns = (func.coalesce(sessions.c.copy_of, sessions.c.id), sessions.c.copy_code, sessions.c.node)
+    row = (await conn.execute(select(*columns).where(sessions.c.id == session_id))).one()
+    return Source(*row)
 
 
 async def set_timeouts(

@@ -32,6 +32,7 @@ from raworc.services.operators import Operators
 from raworc.services.passwords import Passwords
 from raworc.services.published import Published
 from raworc.services.queue import QueueLimits
+from raworc.services.remixes import Remixes
 from raworc.services.requests import Requests
 from raworc.services.secrets import Secrets
 from raworc.services.sessions import Sessions
@@ -63,7 +64,7 @@ async def server_parts(settings: Settings) -> AsyncGenerator[ServerParts]:
         stack.push_async_callback(db.close)
         worker = await stack.enter_async_context(working(url, "server", node=settings.node, run_dir=settings.run_dir))
         listener = await stack.enter_async_context(Listener(url, [ACCOUNTS, EVENTS]))
-        tokens = Tokens(keys.jwt)
+        tokens, secrets = Tokens(keys.jwt), Secrets(MasterKeys.of(settings))
         passwords = Passwords()
         accounts = Accounts(db, tokens, passwords)
         requests = Requests(db)
@@ -76,8 +77,9 @@ async def server_parts(settings: Settings) -> AsyncGenerator[ServerParts]:
             operators=Operators(db, passwords),
             minting=Minting(db, accounts),
             blocklist=Blocklist(db),
-            agents=Agents(db, Secrets(MasterKeys.of(settings)), settings),
+            agents=Agents(db, secrets, settings),
             published=Published(db),
+            remixes=Remixes(db, secrets, settings),
             sessions=Sessions(db, QueueLimits.of(settings)),
             turns=turns,
             context=Context(db, turns, settings),

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from raworc.api.agents.render import agent_object, limits_of
 from raworc.api.agents.schemas import Agent, AgentChangeBody, AgentState, ListAgentsResult, NewAgentBody
+from raworc.api.agents.sharing_schemas import RemixBody
 from raworc.api.auth import MayCreate, MayDelete, MayGet, MayList, MayUpdate
 from raworc.api.bodies import JsonBody
 from raworc.api.parts import parts_of
@@ -16,6 +17,7 @@ from raworc.api.render import Empty, Json
 from raworc.api.routes import Route
 from raworc.errors import Conflict, NotFound, RateLimited, StorageFull
 from raworc.services.agents import AgentChange, AgentFilter, NewAgent
+from raworc.services.remixes import Remix
 
 
 async def get_agent(request: Request, name: str, caller: MayGet) -> Response:
@@ -100,6 +102,14 @@ async def update_agent(
     return Json(agent_object(await parts_of(request).agents.update(caller, name, change)))
 
 
+async def remix_agent(
+    request: Request, name: str, caller: MayCreate, body: Annotated[RemixBody, Depends(JsonBody(RemixBody))]
+) -> Response:
+    """A new agent that starts as this one stands, its own or a published one; `init` until its files are copied."""
+    wish = Remix(body.name, metadata=body.metadata, code=body.code, secrets=body.secrets, prompt=body.prompt)
+    return Json(agent_object(await parts_of(request).remixes.make(caller, name, wish)))
+
+
 async def delete_agent(request: Request, name: str, caller: MayDelete) -> Response:
     """Stop what runs and remove the agent with its files; its name is free at once."""
     await parts_of(request).agents.delete(caller, name)
@@ -116,4 +126,5 @@ ROUTES: Final = (
     Route("POST", "/agents", create_agent, Agent, fails=(NotFound, Conflict, RateLimited, StorageFull)),
     Route("PUT", "/agents/{name}", update_agent, Agent),
     Route("DELETE", "/agents/{name}", delete_agent),
+    Route("POST", "/agents/{name}/remix", remix_agent, Agent, fails=(Conflict, RateLimited, StorageFull)),
 )

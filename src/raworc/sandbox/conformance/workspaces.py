@@ -1,7 +1,9 @@
 """Copying and removing workspaces, whatever an agent left in them."""
 
+import asyncio
+
 from raworc.sandbox.conformance.bench import Bench, Case, expect, raising, run, same
-from raworc.sandbox.driver import NoSuchFile, SandboxError
+from raworc.sandbox.driver import NoSuchFile, NoWorkspace, SandboxError, WorkspaceExists
 
 _DEEP = (
     "import os\nfor i in range(500):\n os.mkdir('d')\n os.chdir('d')\nopen('bottom', 'w').close()\nos.chmod('.', 0o500)"
@@ -58,13 +60,46 @@ async def a_copy_needs_a_source_and_a_free_target(bench: Bench) -> None:
     for workspace in (source, target):
         async with bench.sandbox(workspace) as sandbox:
             await run(sandbox, f"echo {workspace.number} > file")
-    with raising(SandboxError, "a target that exists"):
+    with raising(WorkspaceExists, "a target that exists"):
         await bench.driver.copy_workspace(source, target)
     same(bench.driver.files(target).read("file"), f"{target.number}\n".encode(), "the target")
-    with raising(SandboxError, "a source that does not exist"):
+    with raising(NoWorkspace, "a source that does not exist"):
         await bench.driver.copy_workspace(absent, bench.workspace())
     with raising(NoSuchFile, "the absent source's files"):
         bench.driver.files(absent).list("", 0, 10)
+
+
+async def a_copy_leaves_out_what_is_named(bench: Bench) -> None:
+    source, target = bench.workspace(), bench.workspace()
+    async with bench.sandbox(source) as sandbox:
+        await run(sandbox, "mkdir -p code/x content; touch code/a content/code")
+    await bench.driver.copy_workspace(source, target, leave_out=("code",))
+    files = bench.driver.files(target)
+    same([entry.name for entry in files.list("", 0, 10).entries], ["content"], "the root")
+    same([entry.name for entry in files.list("content", 0, 10).entries], ["code"], "the folder below")
+
+
+async def a_copy_is_bounded(bench: Bench) -> None:
+    source, target = bench.workspace(), bench.workspace()
+    async with bench.sandbox(source) as sandbox:
+        await run(sandbox, "head -c 3000000 /dev/zero | tr '\\0' x > big")
+    with raising(SandboxError, "a source above the bound"):
+        await bench.driver.copy_workspace(source, target, max_bytes=2_000_000)
+    with raising(NoSuchFile, "the target's files"):
+        bench.driver.files(target).list("", 0, 10)
+
+
+async def a_cancelled_copy_leaves_nothing(bench: Bench) -> None:
+    source, target = bench.workspace(), bench.workspace()
+    async with bench.sandbox(source) as sandbox:
+        await run(sandbox, "mkdir d; cd d; seq 5000 | xargs touch")
+    copying = asyncio.create_task(bench.driver.copy_workspace(source, target))
+    await asyncio.sleep(0)
+    copying.cancel()
+    with raising(asyncio.CancelledError, "a cancelled copy"):
+        await copying
+    await bench.driver.copy_workspace(source, target)
+    same(bench.driver.files(target).list("d", 0, 10).total, 5000, "the copy made then")
 
 
 async def removing_removes_everything(bench: Bench) -> None:
@@ -97,6 +132,9 @@ CASES: tuple[Case, ...] = (
     a_copy_leaves_out_what_is_no_file,
     a_copy_of_a_sparse_file_is_sparse,
     a_copy_needs_a_source_and_a_free_target,
+    a_copy_leaves_out_what_is_named,
+    a_copy_is_bounded,
+    a_cancelled_copy_leaves_nothing,
     removing_removes_everything,
     removing_follows_no_link,
 )

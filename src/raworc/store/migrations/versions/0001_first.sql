@@ -197,6 +197,8 @@ CREATE TABLE sessions (
     node TEXT,
     held_by UUID,
     hold_epoch BIGINT DEFAULT 0 NOT NULL,
+    copy_of UUID,
+    copy_code BOOLEAN DEFAULT true NOT NULL,
     event_seq BIGINT DEFAULT 0 NOT NULL,
     idle_timeout_s INTEGER NOT NULL,
     busy_timeout_s INTEGER NOT NULL,
@@ -212,10 +214,13 @@ CREATE TABLE sessions (
     CONSTRAINT pk_sessions PRIMARY KEY (id),
     CONSTRAINT ck_sessions_state CHECK (state in ('init','idle','busy','paused','slept','error','terminated')),
     CONSTRAINT uq_sessions_number UNIQUE (number),
-    CONSTRAINT fk_sessions_space FOREIGN KEY(space) REFERENCES spaces (name)
+    CONSTRAINT fk_sessions_space FOREIGN KEY(space) REFERENCES spaces (name),
+    CONSTRAINT fk_sessions_copy_of FOREIGN KEY(copy_of) REFERENCES sessions (id)
 );
 
 CREATE INDEX ix_sessions_awake ON sessions (id) WHERE state IN ('init', 'idle', 'busy');
+
+CREATE INDEX ix_sessions_copy_of ON sessions (copy_of) WHERE copy_of IS NOT NULL;
 
 CREATE INDEX ix_sessions_held_by ON sessions (held_by);
 
