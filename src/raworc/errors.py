@@ -18,7 +18,7 @@
     └── TurnSettled         (inside operators only: a server settled the turn meanwhile)
 
 An error is raised where it is found, carries a message a person can act on, and is turned into an answer
-in one place (``api/problems.py``). Each class knows its HTTP status and its stable code.
+in one place (``api/problems.py``). Each class knows its HTTP status, its stable code, and what its reader can do.
 """
 
 from collections.abc import Mapping
@@ -35,10 +35,14 @@ class FieldError:
 
 
 class RaworcError(Exception):
-    """The root. ``str(error)`` is the message that the caller reads."""
+    """A defect of the server; the root of every error.
+
+    ``str(error)`` is the message that the caller reads.
+    """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "INTERNAL_SERVER_ERROR"
+    advice: ClassVar[str] = "Look for the request id in the server's log, and report what stands there."
 
     def __init__(
         self, message: str, *, details: tuple[FieldError, ...] = (), headers: Mapping[str, str] | None = None
@@ -54,13 +58,15 @@ class BadRequest(RaworcError):
 
     status = 400
     code = "BAD_REQUEST"
+    advice = "Correct the fields that `details` names and send it again."
 
 
 class Unauthorized(RaworcError):
-    """No token, or one that does not count (any more). The text is the same for every reason."""
+    """No token, or one that does not count (any more); the text is the same for every reason."""
 
     status = 401
     code = "UNAUTHORIZED"
+    advice = "Log in again (`raworc login`) and send the new token."
 
 
 class Forbidden(RaworcError):
@@ -68,6 +74,7 @@ class Forbidden(RaworcError):
 
     status = 403
     code = "FORBIDDEN"
+    advice = "Ask its owner, or an administrator for a role that allows it."
 
 
 class NotFound(RaworcError):
@@ -75,13 +82,15 @@ class NotFound(RaworcError):
 
     status = 404
     code = "NOT_FOUND"
+    advice = "Check the name; ask its owner whether it is there."
 
 
 class MethodNotAllowed(NotFound):
-    """The path exists, the method does not; ``headers`` carries ``Allow``."""
+    """The path exists, the method does not; the header ``Allow`` names those that do."""
 
     status = 405
     code = "METHOD_NOT_ALLOWED"
+    advice = "Use a method that the header `Allow` names."
 
 
 class RequestTimeout(RaworcError):
@@ -89,6 +98,7 @@ class RequestTimeout(RaworcError):
 
     status = 408
     code = "REQUEST_TIMEOUT"
+    advice = "Send it again, faster or in smaller pieces."
 
 
 class Conflict(RaworcError):
@@ -96,6 +106,7 @@ class Conflict(RaworcError):
 
     status = 409
     code = "CONFLICT"
+    advice = "Read the message: wait, change the thing's state, or take another name; then send it again."
 
 
 class PayloadTooLarge(RaworcError):
@@ -103,28 +114,35 @@ class PayloadTooLarge(RaworcError):
 
     status = 413
     code = "PAYLOAD_TOO_LARGE"
+    advice = "Send less at once."
 
 
 class RateLimited(RaworcError):
-    """Too much at once; ``headers`` carries ``Retry-After``."""
+    """Too much at once; the header ``Retry-After`` says how many seconds to wait."""
 
     status = 429
     code = "RATE_LIMITED"
+    advice = "Wait as long as the header `Retry-After` says."
 
 
 class Unavailable(RaworcError):
-    """Not now; ``headers`` carries ``Retry-After``."""
+    """Not now; the header ``Retry-After`` says how many seconds to wait."""
 
     status = 503
     code = "SERVICE_UNAVAILABLE"
+    advice = "Wait as long as the header `Retry-After` says, and send it again."
 
 
 class DatabaseUnavailable(Unavailable):
     """Postgres is away. Nothing acknowledged is lost; try again shortly."""
 
+    advice = "Send it again shortly; operators look at Postgres and its log."
+
 
 class StorageFull(Unavailable):
     """A disk is full or below its watermark: new work is refused until there is room."""
+
+    advice = "Make room on the server's disk. Reading, deleting and putting to sleep go on meanwhile."
 
 
 class GatewayTimeout(RaworcError):
@@ -132,6 +150,7 @@ class GatewayTimeout(RaworcError):
 
     status = 504
     code = "GATEWAY_TIMEOUT"
+    advice = "Ask for the response by its id, or follow its events."
 
 
 class LostHold(RaworcError):
