@@ -4,7 +4,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -35,13 +35,15 @@ def small_disk(size_mb: int, at: Path | None = None) -> Iterator[Path]:
             folder.rmdir()
 
 
-def fill(folder: Path, *, leave_bytes: int = 0) -> Path:
-    """Take all room but ``leave_bytes``; removing the file gives it back."""
-    file = folder / ".filler"
-    found = os.statvfs(folder)
+def fill(folder: Path, *, name: str = "filler") -> Path:
+    """Take all room there is; removing the file gives it back."""
+    file = folder / f".{name}"
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
     try:
-        os.posix_fallocate(descriptor, 0, max(4096, found.f_bavail * found.f_frsize - leave_bytes))
+        for piece in (bytes(_MEBIBYTE), bytes(4096)):  # others are writing: what is left is not known before
+            with suppress(OSError):
+                while os.write(descriptor, piece):
+                    pass
     finally:
         os.close(descriptor)
     return file

@@ -1,14 +1,11 @@
 """Postgres killed under load, in a whole installation that has to bring it back by itself."""
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,11 +13,11 @@ import pytest
 
 from faults import host
 from faults.counts import Counts
+from faults.installation import raworc_up
 from faults.ledger import Ledger, settle, violations
 from faults.load import Load, working
 from raworc.client import Raworc
-from raworc.client.errors import Unreachable
-from raworc.settings import Settings, child_environ
+from raworc.settings import Settings
 
 SEED = 20_261_122
 AGENTS = [f"patient-{number}" for number in range(3)]
@@ -35,7 +32,7 @@ def installed() -> Iterator[tuple[Raworc, Path]]:
     with TemporaryDirectory(prefix="rw-", dir="/tmp") as folder:
         home = Path(folder)
         home.chmod(0o755)
-        with raworc_up(home) as client:
+        with raworc_up(Settings(home=home)) as client:
             for agent in AGENTS:
                 client.agents.create(agent)
             yield client, home
@@ -89,45 +86,3 @@ def backends(home: Path) -> list[int]:
             return sorted(serving)
         assert time.monotonic() < ends
         time.sleep(0.02)
-
-
-@contextmanager
-def raworc_up(home: Path) -> Iterator[Raworc]:
-    command = [sys.executable, "-m", "raworc", "up", "--home", str(home), "--port", "0"]
-    with (home / "up.out").open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, env=child_environ(Settings(home=home)))
-    try:
-        with Raworc(address(process, home)) as client:
-            login(client, process, home)
-            yield client
-    finally:
-        process.terminate()
-        process.wait(_START_S)
-
-
-def address(process: subprocess.Popen[bytes], home: Path) -> str:
-    """Where it serves, as it tells whoever starts a second one."""
-    ends = time.monotonic() + _START_S
-    while True:
-        try:
-            said = json.loads((home / "run" / "up.lock").read_text())["address"]
-        except (FileNotFoundError, ValueError):
-            said = ""
-        if said.startswith("http"):
-            return said
-        assert process.poll() is None, (home / "up.out").read_text()
-        assert time.monotonic() < ends
-        time.sleep(0.05)
-
-
-def login(client: Raworc, process: subprocess.Popen[bytes], home: Path) -> None:
-    ends = time.monotonic() + _START_S
-    while True:
-        try:
-            client.login("admin", "admin")
-        except Unreachable:
-            assert process.poll() is None, (home / "up.out").read_text()
-            assert time.monotonic() < ends
-            time.sleep(0.05)
-        else:
-            return

@@ -101,6 +101,15 @@ def test_without_a_database_it_says_what_to_set(settings, kind):
     )
 
 
+@pytest.mark.parametrize("words", [["server"], ["operator"], ["recorder"], ["up", "--port", "0"]], ids=" ".join)
+def test_a_database_of_a_newer_program_is_refused_and_kept(settings, words):
+    with psycopg.connect(settings.database_url) as conn:
+        conn.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert "schema '9999', which this program does not know: start the newer version" in _refusal(settings, words)
+    with psycopg.connect(settings.database_url) as conn:
+        assert conn.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
+
+
 def test_a_server_for_other_machines_needs_a_password_that_nobody_knows(settings):
     said = _refusal(replace(settings, host="0.0.0.0", port=_free_port()), ["server"])  # noqa: S104  every address is the point
     assert "'admin' has the password that the documentation shows" in said

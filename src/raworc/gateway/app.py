@@ -15,12 +15,12 @@ from raworc.gateway.exchange import ClientGone, Exchange, Receive, Scope, Send
 from raworc.gateway.forward import CLIENT_DISCONNECTED, Relay
 from raworc.gateway.spool import Entry, Spool, SpoolFull
 from raworc.gateway.upstreams import Call, Upstreams
-from raworc.wire.anthropic import read_head
+from raworc.wire.anthropic import STORAGE_FULL, read_head
 from raworc.wire.frames import CallStart
 
 _ROUTES: Final = {"/v1/messages": "POST", "/v1/messages/count_tokens": "POST", "/v1/models": "GET"}
 _ONE_MODEL: Final = "/v1/models/"
-_SOON: Final = [(b"retry-after", b"5")]
+_NO_ROOM: Final = [(b"retry-after", b"5"), STORAGE_FULL]
 _OWN_ID: Final = b"x-raworc-request-id"
 
 
@@ -64,7 +64,7 @@ class GatewayApp:
         except Refused as refusal:
             await self._refuse(exchange, booking, refusal)
         except SpoolFull as full:
-            await exchange.refuse(Refused(529, f"{full}: free some space, then try again", headers=_SOON))
+            await exchange.refuse(Refused(529, f"{full}: free some space, then try again", headers=_NO_ROOM))
         except ClientGone:
             self._left(exchange, booking)
         else:

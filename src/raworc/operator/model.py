@@ -18,7 +18,7 @@ from raworc.domain.context import Prompt, cached
 from raworc.domain.turns import Block
 from raworc.domain.usage import read_usage
 from raworc.errors import Unavailable
-from raworc.wire.anthropic import Delta, MessageAssembler, error_of, parse_message
+from raworc.wire.anthropic import STORAGE_FULL, Delta, MessageAssembler, error_of, parse_message
 from raworc.wire.client import Client, ConnectFailed, Response, UpstreamError, UpstreamTimeout
 from raworc.wire.sse import EventTooLong, SSEDecoder
 
@@ -40,6 +40,10 @@ class ProviderError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class NoRoom(Exception):
+    """The gateway's disk has no room to record the call: it was not made. Once there is room, it can be."""
 
 
 class CallBroken(Exception):
@@ -88,6 +92,7 @@ class Model:
         Raises:
             ProviderError: an error answer.
             CallBroken: no answer, or half of one.
+            NoRoom: see there.
         """
         try:
             response = await self._client.open("POST", "/v1/messages", _headers(ask), _body(ask))
@@ -173,6 +178,8 @@ def _body(ask: Ask) -> bytes:
 
 
 async def _read(response: Response, hear: Hear) -> tuple[Reply, dict[str, Any]]:
+    if STORAGE_FULL in response.headers:
+        raise NoRoom
     if response.status != _OK:
         raise _refusal(response.status, await response.read())
     decoder, assembler = SSEDecoder(), MessageAssembler()

@@ -40,7 +40,17 @@ from raworc.ids import TurnId, new_id
 from raworc.operator.guard import Guard
 from raworc.operator.history import History
 from raworc.operator.library import Library
-from raworc.operator.model import DEFAULT_MAX_TOKENS, Ask, CallBroken, Deltas, Model, ProviderError, Reply, chosen
+from raworc.operator.model import (
+    DEFAULT_MAX_TOKENS,
+    Ask,
+    CallBroken,
+    Deltas,
+    Model,
+    NoRoom,
+    ProviderError,
+    Reply,
+    chosen,
+)
 from raworc.operator.patience import patiently
 from raworc.operator.places import Place
 from raworc.operator.stop import Stop
@@ -55,6 +65,7 @@ from raworc.wire.anthropic import Delta
 Move = CallModel | RunTool | ReportUnknown | Answer | Failure
 
 _TOKEN_TTL_S: Final = 8 * 24 * 3600  # longer than the longest busy timeout
+_NO_ROOM_DELAY_S: Final = 1.0  # until there is room: as while the database is away
 _UNREACHED_DELAYS_S: Final = (0.1, 0.2, 0.5, 1.0, *[2.0] * 14)  # half a minute: a server that starts again
 _BROKEN_DELAYS_S: Final = (0.2, 1.0)
 _SANDBOX_DIED: Final = "outcome unknown, the sandbox stopped while this ran; it opens again on the same workspace"
@@ -191,6 +202,9 @@ class Turn:
                     raise
                 log.info("model call broke", turn_id=str(self._work.turn_id), reason=error.message, again_in_s=delay_s)
                 again = error.sent
+            except NoRoom:
+                delay_s, again = _NO_ROOM_DELAY_S, False
+                log.info("no room to record a model call, work pauses", turn_id=str(self._work.turn_id))
             finally:
                 await deltas.close()
             await self._stop.race(asyncio.sleep(delay_s))

@@ -24,6 +24,8 @@ ERROR_TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+STORAGE_FULL = (b"x-raworc-storage", b"full")
+"""A header of the gateway's own: the call was not made, because it could not be recorded."""
 INVALID_JSON = "INVALID_JSON"  # the key under which the provider's documents ask for arguments that do not parse
 
 
