@@ -51,7 +51,7 @@ def _refusal(settings: Settings, words: Sequence[str]) -> str:
 @pytest.mark.parametrize("kind", ["operator", "recorder"])
 def test_it_works_and_ends_on_sigterm(settings, kind):
     process = _start(replace(settings, database_url=None), kind, "--database-url", settings.database_url)
-    _said_until(process, '"event": "serving"')
+    _said_until(process, '"event":"serving"')
     with psycopg.connect(settings.database_url) as conn:
         assert conn.execute("SELECT kind FROM workers").fetchall() == [(kind,)]
     process.terminate()
@@ -67,7 +67,7 @@ def test_it_may_open_as_many_files_as_the_host_lets_it(settings):
         process = _start(settings, "recorder")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    _said_until(process, '"event": "serving"')
+    _said_until(process, '"event":"serving"')
     limits = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
     process.terminate()
     assert process.wait(_LIMIT_S) == 0
@@ -78,7 +78,7 @@ def test_it_may_open_as_many_files_as_the_host_lets_it(settings):
 def test_a_server_serves_its_port(settings):
     port = _free_port()
     process = _start(replace(settings, port=port), "server")
-    _said_until(process, '"event": "serving"')
+    _said_until(process, '"event":"serving"')
     assert httpx2.get(f"http://127.0.0.1:{port}/readyz").text == "OK"
     second = _refusal(replace(settings, port=_free_port()), ["server"])
     assert "Another server listens on" in second
@@ -88,7 +88,7 @@ def test_a_server_serves_its_port(settings):
 
 def test_the_first_one_prepares_an_empty_database(settings, empty_url):
     process = _start(replace(settings, database_url=empty_url, admin_password="long and secret"), "recorder")
-    _said_until(process, '"event": "serving"')
+    _said_until(process, '"event":"serving"')
     assert first_look(empty_url).is_current
     process.terminate()
     assert process.wait(_LIMIT_S) == 0
