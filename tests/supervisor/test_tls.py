@@ -39,6 +39,7 @@ class Site:
                 tls_cert=self.certificate,
                 tls_key=self.key,
                 proxy_headers="127.0.0.1",
+                metrics_token="for-prometheus",
                 header_timeout_s=_PATIENCE_S,
                 pool_size=4,
             )
@@ -154,6 +155,15 @@ def test_a_foreign_credential_is_not_passed_on_for_a_proxys_client(site: Site):
     assert site.ask("/v1/messages", headers, body).status_code == 401
     del headers["X-Forwarded-For"]
     assert site.ask("/v1/messages", headers, body).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"), [(None, 401), ("Bearer for-prometheus", 200), ("Bearer for-prometheus2", 401)]
+)
+def test_metrics_take_their_token_where_a_proxy_stands_between(site: Site, authorization: str | None, status: int):
+    headers = {"Authorization": authorization} if authorization else {}
+    assert site.ask("/metrics", headers).status_code == status
+    assert site.ask("/metrics", headers | {"X-Forwarded-For": "127.0.0.1"}).status_code == status
 
 
 @pytest.fixture

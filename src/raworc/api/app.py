@@ -21,6 +21,7 @@ from raworc.api import exchange
 from raworc.api.agents import ROUTES as AGENT_ROUTES
 from raworc.api.direct import Direct, DirectRoutes
 from raworc.api.exchange import Exchange
+from raworc.api.metrics import ROUTES as METRICS_ROUTES
 from raworc.api.openapi import describe
 from raworc.api.parts import ApiParts
 from raworc.api.problems import from_framework, from_validation, internal_error, problem
@@ -28,9 +29,10 @@ from raworc.api.render import Json
 from raworc.api.routes import Route
 from raworc.api.system import ROUTES as SYSTEM_ROUTES
 from raworc.errors import BadRequest, RaworcError
+from raworc.metrics import Metrics
 
 CONTRACT: Final = "agents"
-ROUTES: Final = (*AGENT_ROUTES, *SYSTEM_ROUTES)
+ROUTES: Final = (*AGENT_ROUTES, *SYSTEM_ROUTES, *METRICS_ROUTES)
 _PREFIX: Final = f"/{CONTRACT}/api/"
 _DOCUMENTS: Final = ("/api-docs/openapi.json", "/api-docs/agents/openapi.json")
 
@@ -62,7 +64,7 @@ def create_api(parts: ApiParts) -> "Api":
 
     for path in _DOCUMENTS:
         app.add_api_route(path, openapi, include_in_schema=False)
-    return Api(app, DirectRoutes(app, ROUTES))
+    return Api(app, parts.telemetry.metrics, DirectRoutes(app, ROUTES))
 
 
 def add_routes(app: FastAPI, routes: Sequence[Route]) -> None:
@@ -85,8 +87,9 @@ class _FilePath(PathConvertor):
 class Api:
     """What surrounds every request of the API."""
 
-    def __init__(self, app: ASGIApp, direct: DirectRoutes | None = None) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, direct: DirectRoutes | None = None) -> None:
         self._app = app
+        self._metrics = metrics
         self._direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,7 +111,22 @@ class Api:
             if current.status == 0:
                 await _answer(scope, internal_error())(scope, receive, sending)
         finally:
-            _log_line(current, scope)
+            self._note(current, scope)
+
+    def _note(self, current: Exchange, scope: Scope) -> None:
+        route = scope.get("route")
+        path = route.path_format if isinstance(route, StarletteRoute) else None
+        elapsed_ms = current.elapsed_ms
+        self._metrics.request(scope["method"], path, current.status, elapsed_ms / 1000)
+        log.info(
+            "request",
+            request_id=current.request_id,
+            method=scope["method"],
+            path=path,
+            status=current.status,
+            ms=elapsed_ms,
+            account=current.account,
+        )
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
@@ -137,19 +155,6 @@ def _noting(current: Exchange, send: Send) -> Send:
         await send(message)
 
     return sending
-
-
-def _log_line(current: Exchange, scope: Scope) -> None:
-    route = scope.get("route")
-    log.info(
-        "request",
-        request_id=current.request_id,
-        method=scope["method"],
-        path=route.path_format if isinstance(route, StarletteRoute) else None,
-        status=current.status,
-        ms=current.elapsed_ms,
-        account=current.account,
-    )
 
 
 def _frames(error: BaseException) -> list[str]:

@@ -19,6 +19,7 @@ from raworc.services.remixes import Remixes
 from raworc.services.requests import Requests
 from raworc.services.sessions import Sessions
 from raworc.services.storage import Storage
+from raworc.services.telemetry import Telemetry
 from raworc.services.turns import Turns
 
 
@@ -42,6 +43,7 @@ class ApiParts:
     events: Events
     files: AgentFiles
     requests: Requests
+    telemetry: Telemetry
     ready: Callable[[], Awaitable[None]]
     storage: Storage = field(default_factory=Storage)
     body_limit_bytes: int = 1_048_576

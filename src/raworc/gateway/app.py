@@ -15,6 +15,7 @@ from raworc.gateway.exchange import ClientGone, Exchange, Receive, Scope, Send
 from raworc.gateway.forward import CLIENT_DISCONNECTED, Relay
 from raworc.gateway.spool import Entry, Spool, SpoolFull
 from raworc.gateway.upstreams import Call, Upstreams
+from raworc.metrics import Metrics
 from raworc.wire.anthropic import STORAGE_FULL, read_head
 from raworc.wire.frames import CallStart
 
@@ -34,17 +35,28 @@ class GatewayLimits:
 class GatewayApp:
     """Serves ``/v1/*``, ``HEAD /`` and the clients' telemetry, which it swallows."""
 
-    def __init__(self, callers: Callers, upstreams: Upstreams, spool: Spool, limits: GatewayLimits) -> None:
+    def __init__(
+        self,
+        callers: Callers,
+        upstreams: Upstreams,
+        spool: Spool,
+        limits: GatewayLimits,
+        metrics: Metrics | None = None,
+    ) -> None:
         self._callers = callers
         self._upstreams = upstreams
         self._spool = spool
         self._limits = limits
+        self._metrics = metrics or Metrics()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
         exchange = Exchange(scope, receive, send)
         if exchange.path.startswith("/v1/"):
-            await self._model_call(exchange)
+            try:
+                await self._model_call(exchange)
+            finally:
+                self._metrics.model_call(exchange.caller, exchange.status, exchange.elapsed_us() / 1_000_000)
         elif exchange.path == "/" and exchange.method == "HEAD":
             await exchange.start(200, [(b"content-length", b"0")])
             await exchange.piece(b"", last=True)
@@ -55,6 +67,7 @@ class GatewayApp:
         booking: Booking | None = None
         try:
             booking = await self._callers.booking(exchange.peer, exchange.headers)
+            exchange.caller = booking.kind
             _adopt_id(exchange, booking)
             _check_route(exchange)
             body = await exchange.body(self._limits.body_bytes)

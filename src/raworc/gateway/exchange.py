@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from raworc.gateway.callers import Refused
+from raworc.gateway.callers import CallerKind, Refused
 from raworc.gateway.spool import Entry
 from raworc.ids import new_id
 from raworc.wire.anthropic import error_json
@@ -42,6 +42,8 @@ class Exchange:
         self.entry: Entry | None = None
         self.first_byte_us: int | None = None
         self.started = False
+        self.status = 0
+        self.caller: CallerKind = "none"
         self._began_ns = time.perf_counter_ns()
         self.at_us = time.time_ns() // 1000
 
@@ -85,7 +87,7 @@ class Exchange:
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Send the answer's head."""
-        self.started = True
+        self.started, self.status = True, status
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def piece(self, body: bytes, *, last: bool) -> None:

@@ -6,6 +6,7 @@ nothing and leaves nothing out.
 """
 
 import asyncio
+import time
 import uuid
 from collections.abc import Coroutine
 from pathlib import Path
@@ -34,6 +35,7 @@ class Recorder:
         self._spool_dir = spool_dir
         self._run_dir = run_dir
         self._spools: dict[uuid.UUID, WorkerSpool] = {}
+        self.caught_up_at_s = 0.0  # since 1970; when nothing was left to load
 
     async def run(self, stop: asyncio.Event) -> None:
         """Load until ``stop`` is set, then once more, so that what was written before is loaded."""
@@ -44,7 +46,7 @@ class Recorder:
             while not stop.is_set():
                 try:
                     await self.load_all()
-                    failures = 0
+                    failures, self.caught_up_at_s = 0, time.time()
                 except Unavailable as error:
                     pause_s = _RETRY_S[min(failures, len(_RETRY_S) - 1)]
                     _log.warning("recording_waits", reason=error.message, again_in_s=pause_s)

@@ -8,6 +8,7 @@ from datetime import UTC, date
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from raworc.metrics import Metrics
 from raworc.store import recordings
 from raworc.store.database import Database
 from raworc.store.recordings import BadRow, RequestRow, SpoolPosition
@@ -18,8 +19,9 @@ _log = structlog.get_logger(__name__)
 class Recording:
     """Loads rows and remembers how far the spools are loaded, in one transaction."""
 
-    def __init__(self, db: Database, node: str) -> None:
+    def __init__(self, db: Database, node: str, metrics: Metrics | None = None) -> None:
         self._db = db
+        self._metrics = metrics or Metrics()
         self._node = node
         self._days: set[date] = set()
 
@@ -60,7 +62,20 @@ class Recording:
                 await recordings.save_position(conn, self._node, reached)
             return added
 
-        return await self._db.run(work)
+        added = await self._db.run(work)
+        if added:
+            self._count(rows)
+        return added
+
+    def _count(self, rows: Sequence[RequestRow]) -> None:
+        for row in rows:
+            tokens = {
+                "input": row.input_tokens,
+                "output": row.output_tokens,
+                "cache_write": row.cache_creation_input_tokens,
+                "cache_read": row.cache_read_input_tokens,
+            }
+            self._metrics.recorded(row.request_type, tokens)
 
     async def _ensure_days(self, days: set[date]) -> None:
         missing = days - self._days

@@ -20,6 +20,7 @@ from raworc.domain.lifecycle import TurnStatus
 from raworc.domain.turns import Failure, Segment, note
 from raworc.errors import TurnSettled
 from raworc.ids import TurnId
+from raworc.metrics import Metrics
 from raworc.services import progress
 from raworc.services.holds import Hold
 from raworc.services.progress import Entry, ResponseChanged, SegmentAdded, StateChanged
@@ -90,8 +91,9 @@ class _Stored(Exception):
 class Steps:
     """Turn progress, for operators."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, metrics: Metrics | None = None) -> None:
         self._db = db
+        self._metrics = metrics or Metrics()
 
     async def take(self, hold: Hold, turn_id: TurnId, request_id: uuid.UUID) -> Work:
         """Move a pending turn to processing, the session to busy, and begin the first model call."""
@@ -116,6 +118,7 @@ class Steps:
     async def settle(self, hold: Hold, turn_id: TurnId, outcome: Outcome, done: Finished | None = None) -> None:
         """End the turn, and with it its last step; the session becomes idle."""
         await self._moved(hold, turn_id, [*outcome.entries(turn_id), StateChanged("idle")], done=done)
+        self._metrics.turn_ended(outcome.status)
 
     async def compact(self, hold: Hold, turn_id: TurnId, cut: Cut, remark: Segment) -> int | None:
         """Let a summary stand for what came before a point of the turn in work, and say so in it; its number.

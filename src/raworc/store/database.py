@@ -10,7 +10,7 @@ import random
 import select
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, cast
 
 import msgspec
 import psycopg
@@ -19,7 +19,7 @@ from psycopg.types.json import set_json_dumps, set_json_loads
 from sqlalchemy import event, exc
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from raworc.errors import DatabaseUnavailable, StorageFull, Unauthorized
 
@@ -71,6 +71,7 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int) -> None:
         self.url = url
+        self.pool_size = pool_size
         readers = max(pool_size // 2, 1)
         self._writers = _engine(url, max(pool_size - readers, 1), "READ COMMITTED")
         self._readers = _engine(url, readers, "AUTOCOMMIT")
@@ -104,6 +105,11 @@ class Database:
         raise DatabaseUnavailable(
             "The database is too busy with the same rows; try again", headers={"Retry-After": "1"}
         )
+
+    @property
+    def in_use(self) -> int:
+        """Connections that somebody works with now."""
+        return sum(cast("QueuePool", engine.pool).checkedout() for engine in (self._writers, self._readers))
 
     async def close(self) -> None:
         """Give every connection back to Postgres."""

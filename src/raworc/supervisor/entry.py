@@ -33,7 +33,8 @@ log = structlog.get_logger(__name__)
 class Lifetime:
     """One process as its work sees it. ``stopping`` is set when it should drain and end."""
 
-    def __init__(self, launch: Launch | None) -> None:
+    def __init__(self, name: str, launch: Launch | None) -> None:
+        self.name = name
         self._launch = launch
         self.stopping = asyncio.Event()
 
@@ -65,7 +66,7 @@ def run_alone(settings: Settings, name: str, prepare: Prepare) -> None:
     prepare_home(settings)
     configure(settings, process=name, file=None)
     asyncio.run(brought_up_to_date(settings))
-    _run(prepare(settings), None)
+    _run(prepare(settings), name, None)
 
 
 def run_child(prepare: Prepare) -> None:
@@ -78,7 +79,7 @@ def run_child(prepare: Prepare) -> None:
     try:
         settings = read_settings()
         configure(settings, process=launch.name, file=settings.logs_dir / f"{launch.name}.log")
-        _run(prepare(settings), launch)
+        _run(prepare(settings), launch.name, launch)
     except RaworcError as error:
         log.error("refused to start", reason=error.message)  # noqa: TRY400  the message says it all
         _answer(launch, Report(refusal=error.message))
@@ -86,10 +87,10 @@ def run_child(prepare: Prepare) -> None:
     sys.exit(0)
 
 
-def _run(work: Work, launch: Launch | None) -> None:
+def _run(work: Work, name: str, launch: Launch | None) -> None:
     _allow_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_until_stopped(work, launch))
+        runner.run(_until_stopped(work, name, launch))
 
 
 def _allow_open_files() -> None:
@@ -98,8 +99,8 @@ def _allow_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _until_stopped(work: Work, launch: Launch | None) -> None:
-    lifetime = Lifetime(launch)
+async def _until_stopped(work: Work, name: str, launch: Launch | None) -> None:
+    lifetime = Lifetime(name, launch)
     working = asyncio.ensure_future(work(lifetime))
     loop = asyncio.get_running_loop()
 

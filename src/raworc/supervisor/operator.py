@@ -28,6 +28,6 @@ def _prepare(settings: Settings) -> Work:
 
 
 async def _operate(settings: Settings, spawner: Spawner, lifetime: Lifetime) -> None:
-    async with operator_parts(settings, spawner) as parts:
+    async with operator_parts(settings, spawner, lifetime.name) as parts:
         lifetime.serving(parts.facts)
         await parts.operator.run(lifetime.stopping)

@@ -25,6 +25,6 @@ def _prepare(settings: Settings) -> Work:
 
 
 async def _record(settings: Settings, lifetime: Lifetime) -> None:
-    async with recorder_parts(settings) as recorder:
+    async with recorder_parts(settings, lifetime.name) as recorder:
         lifetime.serving({})
         await recorder.run(lifetime.stopping)

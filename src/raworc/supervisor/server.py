@@ -40,8 +40,10 @@ def _prepare(settings: Settings) -> Work:
 async def _serve(settings: Settings, lifetime: Lifetime) -> None:
     certificate = Certificate.of(settings)
     listeners = lifetime.listeners or await _own_listeners(settings)
-    async with server_parts(settings) as parts:
+    async with server_parts(settings, lifetime.name) as parts:
         server = _Server(_config(settings, parts), certificate, lambda: lifetime.serving(parts.facts))
+        parts.metrics.gauge("raworc_http_connections", "Open connections", lambda: len(server.server_state.connections))
+        parts.metrics.gauge("raworc_http_requests_in_progress", "Requests", lambda: len(server.server_state.tasks))
         watching = [asyncio.create_task(server.stop_at(lifetime.stopping))]
         if certificate is not None:
             watching.append(asyncio.create_task(certificate.watch()))

@@ -28,6 +28,7 @@ from raworc.store.database import Database
 from raworc.store.notify import WORK, Listener
 from raworc.wire.client import Client, Target
 from raworc.wiring.database import database_url
+from raworc.wiring.metrics import published
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ def spawning(settings: Settings) -> Spawner:
 
 
 @asynccontextmanager
-async def operator_parts(settings: Settings, spawner: Spawner) -> AsyncGenerator[OperatorParts]:
+async def operator_parts(
+    settings: Settings, spawner: Spawner, process: str = "operator"
+) -> AsyncGenerator[OperatorParts]:
     """An operator around its spawner, which ends with it."""
     url, keys = database_url(settings), load_keys(settings)
     async with AsyncExitStack() as stack:
@@ -63,9 +66,10 @@ async def operator_parts(settings: Settings, spawner: Spawner) -> AsyncGenerator
         stack.push_async_callback(client.close)
         listener = await stack.enter_async_context(Listener(url, [WORK]))
         worker = await stack.enter_async_context(working(url, "operator", node=settings.node, run_dir=settings.run_dir))
+        metrics = await stack.enter_async_context(published(process, worker, settings.run_dir, db))
         tokens = Tokens(keys.jwt)
         desk = Desk(
-            steps=Steps(db),
+            steps=Steps(db, metrics),
             knowledge=Knowledge(db),
             model=Model(client),
             tokens=tokens,
@@ -83,6 +87,7 @@ async def operator_parts(settings: Settings, spawner: Spawner) -> AsyncGenerator
             premises=Premises(driver, tokens, runs.secrets),
         )
         operator = Operator(parts, worker, listener, drain_timeout_s=settings.drain_timeout_s)
+        metrics.gauge("raworc_sessions_held", "Sessions that are worked on", lambda: len(operator.held))
         yield OperatorParts(operator, {"sandbox": _enforced()})
 
 

@@ -9,16 +9,26 @@ from raworc.services.workers import working
 from raworc.settings import Settings
 from raworc.store.database import Database
 from raworc.wiring.database import database_url
+from raworc.wiring.metrics import published
 
 
 @asynccontextmanager
-async def recorder_parts(settings: Settings) -> AsyncGenerator[Recorder]:
+async def recorder_parts(settings: Settings, process: str = "recorder") -> AsyncGenerator[Recorder]:
     """A recorder that is ready to run."""
     url = database_url(settings)
     db = Database(url, pool_size=2)
     try:
-        async with working(url, "recorder", node=settings.node, run_dir=settings.run_dir):
-            recording = Recording(db, settings.node)
-            yield Recorder(recording, spool_dir=settings.spool_dir, run_dir=settings.run_dir)
+        async with (
+            working(url, "recorder", node=settings.node, run_dir=settings.run_dir) as worker,
+            published(process, worker, settings.run_dir, db) as metrics,
+        ):
+            recording = Recording(db, settings.node, metrics)
+            recorder = Recorder(recording, spool_dir=settings.spool_dir, run_dir=settings.run_dir)
+            metrics.gauge(
+                "raworc_recorder_caught_up_timestamp_seconds",
+                "When everything on this node was last stored",
+                lambda: recorder.caught_up_at_s,
+            )
+            yield recorder
     finally:
         await db.close()

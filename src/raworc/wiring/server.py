@@ -20,6 +20,7 @@ from raworc.gateway.spool import Spool, SpoolLimits
 from raworc.gateway.upstreams import Providers, ProviderSettings
 from raworc.ids import WorkerId
 from raworc.keys import Keys, MasterKeys, load_keys
+from raworc.metrics import Metrics
 from raworc.sandbox.files import workspace_files
 from raworc.services.accounts import Accounts
 from raworc.services.agents import Agents
@@ -37,6 +38,7 @@ from raworc.services.requests import Requests
 from raworc.services.secrets import Secrets
 from raworc.services.sessions import Sessions
 from raworc.services.storage import Storage
+from raworc.services.telemetry import Telemetry
 from raworc.services.tokens import Tokens
 from raworc.services.turns import Turns
 from raworc.services.workers import working
@@ -44,6 +46,7 @@ from raworc.settings import Settings
 from raworc.store.database import Database
 from raworc.store.notify import ACCOUNTS, EVENTS, Listener
 from raworc.wiring.database import database_url
+from raworc.wiring.metrics import published
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,12 @@ class ServerParts:
 
     app: ASGIApp
     protocol: type[EdgeProtocol]
+    metrics: Metrics
     facts: dict[str, str]
 
 
 @asynccontextmanager
-async def server_parts(settings: Settings) -> AsyncGenerator[ServerParts]:
+async def server_parts(settings: Settings, process: str = "server") -> AsyncGenerator[ServerParts]:
     """A server that is ready to listen."""
     url, keys = database_url(settings), load_keys(settings)
     async with AsyncExitStack() as stack:
@@ -64,13 +68,11 @@ async def server_parts(settings: Settings) -> AsyncGenerator[ServerParts]:
         stack.push_async_callback(db.close)
         worker = await stack.enter_async_context(working(url, "server", node=settings.node, run_dir=settings.run_dir))
         listener = await stack.enter_async_context(Listener(url, [ACCOUNTS, EVENTS]))
-        tokens, secrets = Tokens(keys.jwt), Secrets(MasterKeys.of(settings))
-        passwords = Passwords()
-        accounts = Accounts(db, tokens, passwords)
-        requests = Requests(db)
-        gateway = await stack.enter_async_context(
-            _gateway(settings, worker.id, _callers(settings, tokens, accounts, requests))
-        )
+        metrics = await stack.enter_async_context(published(process, worker, settings.run_dir, db))
+        tokens, passwords, secrets = Tokens(keys.jwt), Passwords(), Secrets(MasterKeys.of(settings))
+        accounts, requests = Accounts(db, tokens, passwords), Requests(db)
+        callers = _callers(settings, tokens, accounts, requests)
+        gateway = await stack.enter_async_context(_gateway(settings, worker.id, metrics, callers))
         turns = Turns(db, listener, settings)
         parts = ApiParts(
             accounts=accounts,
@@ -86,6 +88,7 @@ async def server_parts(settings: Settings) -> AsyncGenerator[ServerParts]:
             events=Events(db, listener),
             files=AgentFiles(db, workspace_files(settings.sessions_dir, settings.uid_base)),
             requests=requests,
+            telemetry=Telemetry(metrics, db, worker=worker.id, home=settings.home, token=settings.metrics_token),
             ready=_ready(db),
             storage=Storage.of(settings),
             body_limit_bytes=settings.body_limit_bytes,
@@ -94,6 +97,7 @@ async def server_parts(settings: Settings) -> AsyncGenerator[ServerParts]:
         yield ServerParts(
             app=Dispatcher(create_api(parts), gateway),
             protocol=edge_protocol(_edge(settings, keys)),
+            metrics=metrics,
             facts={"model": _model(settings)},
         )
 
@@ -103,7 +107,9 @@ def _callers(settings: Settings, tokens: Tokens, accounts: Accounts, requests: R
 
 
 @asynccontextmanager
-async def _gateway(settings: Settings, worker_id: WorkerId, callers: Callers) -> AsyncGenerator[GatewayApp]:
+async def _gateway(
+    settings: Settings, worker_id: WorkerId, metrics: Metrics, callers: Callers
+) -> AsyncGenerator[GatewayApp]:
     named = ProviderSettings(base_url=settings.anthropic_base_url, api_key=settings.anthropic_api_key)
     providers = Providers(Scripted(), named)
     free_bytes = Watermarks.of_mb(settings.disk_free_mb).growth_bytes
@@ -111,7 +117,7 @@ async def _gateway(settings: Settings, worker_id: WorkerId, callers: Callers) ->
     spool = Spool(settings.spool_dir, worker_id, limits)
     spool.open()
     try:
-        yield GatewayApp(callers, providers.upstreams, spool, GatewayLimits(settings.gateway_body_limit_bytes))
+        yield GatewayApp(callers, providers.upstreams, spool, GatewayLimits(settings.gateway_body_limit_bytes), metrics)
     finally:
         await providers.close()
         await spool.close()
