@@ -330,7 +330,13 @@ ODD_BODIES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+WAITING = {"/agents/{name}/context/compact"}
+"""Answered by an operator, and none runs here: see tests/api/test_real_work.py."""
+
+
+@pytest.mark.parametrize(
+    "route", [r for r in ROUTES if r.path not in WAITING], ids=lambda route: f"{route.method} {route.path}"
+)
 async def test_odd_input_at_every_route_is_never_a_5xx(admin: Api, route: Any):
     agent = (await admin.made())["name"]
     given = {"name": agent, "response_id": str(uuid.uuid4()), "path:file": "%2e%2e/x"}

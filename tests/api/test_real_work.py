@@ -10,7 +10,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from e2e.plain import ask, bash, recorded, responses, start, text, wait_state
-from raworc.api.agents.schemas import AgentContextUsage, ListAgentsResult, RecordedCalls, ResponseObject
+from raworc.api.agents.request_schemas import RecordedCalls
+from raworc.api.agents.schemas import AgentContextUsage, ListAgentsResult, ResponseObject
 from stack import Stack
 
 PATH = "/agents/api/v0/agents"

@@ -206,7 +206,7 @@ def test_a_second_signal_ends_everything_at_once(installed):
 
 
 def _stops(home: Path) -> int:
-    return (home / "logs" / "up.log").read_text().count('"event": "stopping"')
+    return (home / "logs" / "up.log").read_text().count('"event":"stopping"')
 
 
 def _refused(home: Path, options: Sequence[str], environ: dict[str, str] | None = None) -> str:
