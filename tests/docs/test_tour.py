@@ -1,4 +1,4 @@
-"""The README's lines do what it says, as they stand there."""
+"""The lines of README and tour do what is said of them, as they stand there."""
 
 import json
 import re
@@ -11,7 +11,10 @@ import pytest
 
 from stack import Stack
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TOUR = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 DEFAULT_URL = "http://127.0.0.1:9000"
 
 
@@ -23,9 +26,7 @@ def block(heading: str, language: str) -> str:
     return found[1]
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_curl_tour_runs_as_it_stands(stack: Stack):
-    script = block("A tour with curl", "bash")
+def run(script: str, stack: Stack) -> subprocess.CompletedProcess[str]:
     assert DEFAULT_URL in script
     ended = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script.replace(DEFAULT_URL, stack.url)],
@@ -34,7 +35,27 @@ def test_the_curl_tour_runs_as_it_stands(stack: Stack):
         timeout=90,
         check=False,
     )
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr
+    return ended
+
+
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+
+@needs_curl
+def test_the_whole_tour_runs_as_it_stands(stack: Stack):
+    script = "".join(re.findall(r"^```bash\n(.*?)^```$", TOUR, re.DOTALL | re.MULTILINE))
+    lines = run(script, stack).stdout.splitlines()
+    promised = re.findall(r"^(?:TOKEN=\$HERS )?refused .*?# (\d{3})", script, re.MULTILINE)
+    assert [line[-3:] for line in lines if line.startswith('{"message"')] == promised
+    for said in ("ready", "key of 15 letters", "cancelled", "42", "no key", "scout", "nina", "You said: Hello"):
+        assert said in lines
+    assert lines[-1] == "0", "the tour leaves nothing behind"
+
+
+@needs_curl
+def test_the_curl_tour_runs_as_it_stands(stack: Stack):
+    ended = run(block("A tour with curl", "bash"), stack)
     assert '"output_content":[{"type":"text","content":"Linux"}]' in ended.stdout.replace('": ', '":')
     assert re.search(r"^event: segment$", ended.stdout, re.MULTILINE)
     assert '"name":"os.txt"' in ended.stdout.replace('": ', '":')
@@ -53,8 +74,7 @@ def test_the_python_example_runs_as_it_stands(stack: Stack):
 
 
 def test_every_link_leads_somewhere():
-    root = Path(__file__).parents[2]
-    for page in [root / "README.md", root / "SECURITY.md", *sorted((root / "docs").glob("*.md"))]:
+    for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} points at '{target}'"
 
