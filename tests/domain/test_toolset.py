@@ -1,6 +1,6 @@
 import pytest
 
-from raworc.domain.toolset import BUILTINS, toolset
+from raworc.domain.toolset import BUILTINS, McpServer, tool_name, toolset
 from raworc.operator.tools import definition
 
 
@@ -45,3 +45,42 @@ def test_the_output_tool_says_what_an_item_is():
     schema = definition("output")["input_schema"]
     assert schema["properties"]["items"]["items"] == {"$ref": "#/$defs/Item"}
     assert schema["$defs"]["Item"]["properties"]["type"]["enum"] == ["json", "markdown", "text", "url"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ({"command": "x"}, "the 'name' of a server is 1 to 32 letters, digits, '-' or '_'"),
+        ({"name": "a b", "command": "x"}, "the 'name' of a server is 1 to 32 letters, digits, '-' or '_'"),
+        (
+            {"name": "a", "command": " "},
+            "a server needs the 'command' that starts it; those with a 'url' are not reached",
+        ),
+        (
+            {"name": "a", "url": "http://x"},
+            "a server needs the 'command' that starts it; those with a 'url' are not reached",
+        ),
+        ({"name": "twice", "command": "x"}, "there is a server 'twice' already"),
+    ],
+)
+def test_a_server_has_a_name_of_its_own_and_a_command(entry, why):
+    first = {"type": "mcp", "name": "twice", "command": "x"}
+    found = toolset([first, {"type": "mcp", **entry}])
+    assert found.servers == (McpServer("twice", "x"),)
+    assert found.remarks == (f"'tools.1' is ignored: {why}",)
+    assert found.builtins == BUILTINS
+
+
+def test_servers_are_counted():
+    found = toolset([{"type": "mcp", "name": f"s{number}", "command": "x"} for number in range(9)])
+    assert len(found.servers) == 8
+    assert found.remarks == ("'tools.8' is ignored: there may be 8 servers at most",)
+
+
+def test_names_of_tools_are_what_providers_take_and_differ():
+    names: list[str] = []
+    for tool in ("find", "find", "fünd it", "x" * 100, "x" * 101, ""):
+        names.append(tool_name("web", tool, names))
+    assert names[:3] == ["web__find", "web__find_2", "web__f_nd_it"]
+    assert len(set(names)) == 6
+    assert all(0 < len(name) <= 64 for name in names)

@@ -1,16 +1,18 @@
 """The place where a held session works: its sandbox, opened when it is needed, and its files."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
 
 from raworc.domain.output import MODEL_CHARACTERS, shown
+from raworc.domain.toolset import McpServer
 from raworc.domain.turns import Segment, note
 from raworc.errors import Unavailable
 from raworc.ids import SessionId
+from raworc.operator.mcp import Servers
 from raworc.operator.patience import patiently
 from raworc.operator.stop import Stop
 from raworc.operator.tools import Surroundings, command_output
@@ -62,6 +64,7 @@ class Place:
         self._workspace = Workspace(hold.session_id, hold.number)
         self._sandbox: Sandbox | None = None
         self._death: asyncio.Task[None] | None = None
+        self._servers: Servers | None = None
 
     async def clear(self) -> None:
         """Return when nothing is left of a sandbox that another holder had."""
@@ -117,11 +120,25 @@ class Place:
             raise SandboxDied("The sandbox is closed")
         return Surroundings(self._sandbox, self._premises.driver.files(self._workspace))
 
+    async def equip(self, wanted: Sequence[McpServer]) -> list[Segment]:
+        """Have these servers of tools run in the sandbox; remarks about those that do not. Only after ``ready``."""
+        if self._servers is None:
+            self._servers = Servers(self.around.sandbox)
+        return [note("warning", text) for text in await self._servers.equip(wanted)]
+
+    @property
+    def servers(self) -> Servers | None:
+        """What runs since ``equip``; it ends with the sandbox."""
+        return self._servers
+
     async def close(self) -> None:
         """Close the sandbox, if there is one."""
         sandbox, self._sandbox = self._sandbox, None
+        servers, self._servers = self._servers, None
         if sandbox is not None:
             await sandbox.close()
+        if servers is not None:
+            await servers.close()
         if self._death is not None:
             self._death.cancel()
             await asyncio.gather(self._death, return_exceptions=True)

@@ -7,7 +7,7 @@ Only the sandbox's own end (``SandboxDied``) goes up.
 import asyncio
 import functools
 import shlex
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, cast
 
@@ -127,8 +127,8 @@ class Surroundings:
     library: Library | None = None
 
 
-async def run(use: ToolUse, around: Surroundings, offered: Sequence[str]) -> ToolOutput:
-    """Run one call of a tool that is ``offered``.
+async def run(use: ToolUse, around: Surroundings, offered: Sequence[str], *, also: Iterable[str] = ()) -> ToolOutput:
+    """Run one call of a tool that is ``offered``; ``also`` there are tools that run elsewhere.
 
     Cancelling it stops the command's process group. A thread that works on a file is not waited for.
 
@@ -136,7 +136,7 @@ async def run(use: ToolUse, around: Surroundings, offered: Sequence[str]) -> Too
         SandboxDied: under the command.
     """
     if use.name not in offered:
-        return refused(f"Unknown tool '{use.name}'. The tools are: {', '.join(offered) or 'none'}")
+        return refused(f"Unknown tool '{use.name}'. The tools are: {', '.join([*offered, *also]) or 'none'}")
     kind, work = _TOOLS[use.name]
     try:
         args = msgspec.convert(use.args, kind, strict=False)

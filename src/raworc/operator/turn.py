@@ -22,12 +22,14 @@ from raworc.domain.toolset import toolset
 from raworc.domain.turns import (
     UNKNOWN_OUTCOME,
     Answer,
+    Block,
     CallModel,
     Failure,
     ReportUnknown,
     RunTool,
     Segment,
     Step,
+    ToolUse,
     crash_looped,
     final_text,
     following,
@@ -54,7 +56,7 @@ from raworc.operator.model import (
 from raworc.operator.patience import patiently
 from raworc.operator.places import Place
 from raworc.operator.stop import Stop
-from raworc.operator.tools import Surroundings, ToolOutput, definition, refused, run
+from raworc.operator.tools import ToolOutput, definition, refused, run
 from raworc.sandbox.driver import SandboxDied, SandboxError
 from raworc.services.holds import Hold
 from raworc.services.knowledge import Knowledge
@@ -102,6 +104,7 @@ class Turn:
         self._draining = draining
         self._request_id = new_id()
         self._remarks: list[Segment] = []
+        self._equipped: str | None = None
 
     async def take(self, turn_id: TurnId) -> None:
         """Run a pending turn.
@@ -258,6 +261,9 @@ class Turn:
 
     async def _open_place(self) -> None:
         self._remarks += await self._place.reopened(self._work.agent, self._stop)
+        if self._toolset.servers and self._equipped != (life := self._place.around.sandbox.sandbox_id):
+            self._equipped = life  # once a turn and sandbox: who does not start is not waited for again
+            self._remarks += await self._stop.race(self._place.equip(self._toolset.servers))
 
     async def _run_tool(self, move: RunTool) -> Move | None:
         denied = self._guard.denied(move.use)
@@ -266,7 +272,7 @@ class Turn:
         await self._open_place()
         began = time.monotonic()
         try:
-            output = await self._stop.race(run(move.use, self._around(), self._toolset.builtins))
+            output = await self._stop.race(self._tool(move.use))
         except SandboxDied as error:
             log.warning("sandbox died under a tool", session_id=str(self._hold.session_id), reason=str(error))
             await self._place.close()  # the news of its death may come later than the next tool
@@ -276,8 +282,16 @@ class Turn:
             output = refused(f"not run: {error}")
         return await self._record_tool(move, output, duration_ms=round((time.monotonic() - began) * 1000))
 
-    def _around(self) -> Surroundings:
-        return replace(self._place.around, library=self._library)
+    async def _tool(self, use: ToolUse) -> ToolOutput:
+        theirs = {tool["name"]: tool for tool in self._theirs()}
+        if self._place.servers is not None and use.name in theirs:
+            return await self._place.servers.call(use)
+        around = replace(self._place.around, library=self._library)
+        return await run(use, around, self._toolset.builtins, also=theirs)
+
+    def _theirs(self) -> list[Block]:
+        """The tools of servers, as far as these run."""
+        return self._place.servers.definitions if self._place.servers is not None and self._toolset.servers else []
 
     async def _record_tool(self, move: RunTool | ReportUnknown, output: ToolOutput, *, duration_ms: int) -> Move | None:
         output = await self._guard.cleaned(output)
@@ -359,7 +373,7 @@ class Turn:
         claims = WorkClaims("turn", hold.session_id, hold.epoch, hold.space, agent.train_id, work.turn_id)
         prompt = Prompt(
             system=[{"type": "text", "text": system_text(agent.name, agent.instructions)}],
-            tools=[definition(name) for name in self._toolset.builtins if not self._rules.denies_tool(name)],
+            tools=self._tools(),
             messages=messages,
         )
         return Ask(
@@ -369,6 +383,10 @@ class Turn:
             token=self._desk.tokens.work(claims, ttl_s=_TOKEN_TTL_S),
             request_id=self._request_id,
         )
+
+    def _tools(self) -> list[Block]:
+        offered = [*(definition(name) for name in self._toolset.builtins), *self._theirs()]
+        return [tool for tool in offered if not self._rules.denies_tool(tool["name"])]
 
     async def _publish(self, channel: str, text: str) -> None:
         await self._desk.steps.publish(self._hold, self._work.turn_id, channel, storable_text(text))

@@ -5,8 +5,8 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -15,10 +15,12 @@ import structlog
 
 from raworc.sandbox import cgroups
 from raworc.sandbox.commands import CommandLink, RunningCommand
+from raworc.sandbox.dialogue import talking
 from raworc.sandbox.disk import DiskWatch, Watched
 from raworc.sandbox.door import Door, DoorPlate
 from raworc.sandbox.driver import (
     Command,
+    Dialogue,
     Exit,
     Output,
     SandboxDied,
@@ -103,10 +105,7 @@ class Bubble:
 
     async def run(self, command: Command) -> AsyncGenerator[Output | Exit]:
         """Run one command; see the contract."""
-        self._check_alive()
-        env = {**self._spec.env, **BASE_ENV, **command.env}
-        link = CommandLink(self._hand_over, self._kill, lambda: self._frozen)
-        running = RunningCommand(command, env, link, await self._watch.largest_file())
+        running = await self._command(command)
         self._running.add(running)
         kills = cgroups.oom_kills(self._life.group)
         try:
@@ -115,6 +114,10 @@ class Bubble:
                     yield await self._explained(event, kills) if isinstance(event, Exit) else event
         finally:
             self._running.discard(running)
+
+    def talk(self, command: Command) -> AbstractAsyncContextManager[Dialogue]:
+        """Run one command and talk to it; see the contract."""
+        return talking(self._command(command))
 
     async def wait_closed(self) -> None:
         """Return when the sandbox is dead, whoever ended it."""
@@ -132,6 +135,12 @@ class Bubble:
         """Kill everything inside and return when nothing of it is left."""
         self._kill()
         await asyncio.shield(self._buried)
+
+    async def _command(self, command: Command) -> RunningCommand:
+        self._check_alive()
+        env = {**self._spec.env, **BASE_ENV, **command.env}
+        link = CommandLink(self._hand_over, self._kill, lambda: self._frozen)
+        return RunningCommand(command, env, link, await self._watch.largest_file())
 
     def _check_alive(self) -> None:
         if self._died.is_set():
@@ -156,14 +165,14 @@ class Bubble:
         for running in self._running:
             running.end("disk")
 
-    async def _hand_over(self, stream: socket.socket) -> None:
-        """Give the guest the stream of a new command."""
+    async def _hand_over(self, streams: Sequence[socket.socket]) -> None:
+        """Give the guest the stream of a new command, and its standard input where it has one."""
         loop = asyncio.get_running_loop()
         latest = loop.time() + _HAND_OVER_TIMEOUT_S
         while True:
             self._check_alive()
             try:
-                socket.send_fds(self._control, [b"run"], [stream.fileno()])
+                socket.send_fds(self._control, [b"run"], [stream.fileno() for stream in streams])
             except BlockingIOError:
                 if loop.time() > latest:
                     self._kill()

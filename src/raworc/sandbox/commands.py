@@ -8,7 +8,7 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final
@@ -35,7 +35,7 @@ class CommandLink:
     A guest that is frozen may be silent for longer than any command may run.
     """
 
-    hand_over: Callable[[socket.socket], Awaitable[None]]
+    hand_over: Callable[[Sequence[socket.socket]], Awaitable[None]]
     kill: Callable[[], None]
     is_frozen: Callable[[], bool]
 
@@ -97,6 +97,7 @@ class RunningCommand:
         self._command = command
         self._request = request(command, env, largest_file)
         self._link = link
+        self._stdin: socket.socket | None = None
         self._answer = Answer(command.max_output_bytes)
         self._writer: asyncio.StreamWriter | None = None
         self._reason: ExitReason | None = None
@@ -111,6 +112,10 @@ class RunningCommand:
         self._reason = self._reason or reason
         if self._writer is not None and self._writer.can_write_eof():
             self._writer.write_eof()
+
+    def hears(self, stdin: socket.socket) -> None:
+        """Before it starts: give it a standard input. Its output is then cut at the end, not in the middle."""
+        self._stdin = stdin
 
     async def events(self) -> AsyncGenerator[Output | Exit]:
         """Its output and, last, its exit. Closing this early stops it and waits until it has stopped.
@@ -134,7 +139,9 @@ class RunningCommand:
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with far:
-                await self._link.hand_over(far)
+                await self._link.hand_over([far] if self._stdin is None else [far, self._stdin])
+            if self._stdin is not None:
+                self._stdin.close()  # only the command holds it now, so writing learns of its end
             return await asyncio.open_unix_connection(sock=near, limit=2 * MAX_FRAME_BYTES)
         except BaseException:
             near.close()

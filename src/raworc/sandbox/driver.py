@@ -6,6 +6,7 @@ sandbox (output, file names, exit codes) is hostile input and bounded here.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
@@ -149,6 +150,24 @@ class Exit:
     head_bytes: int = 0
 
 
+class Dialogue(Protocol):
+    """A running command that is talked to."""
+
+    async def send(self, data: bytes) -> None:
+        """Write to its standard input; returns once there is room for more, which it may never make.
+
+        What a command that has ended, or has closed its input, is sent is lost without an error.
+        """
+        ...
+
+    async def receive(self) -> bytes:
+        """The next bytes of its output, as they came; empty once it has ended.
+
+        Above the command's ``max_output_bytes`` further output is dropped. Raises :class:`SandboxDied`.
+        """
+        ...
+
+
 class Sandbox(Protocol):
     """One live sandbox. Methods raise :class:`SandboxDied` when it ended under them."""
 
@@ -163,6 +182,13 @@ class Sandbox(Protocol):
         Closing the iterator early (or cancelling the task in it) stops the command's whole process group:
         SIGTERM, then SIGKILL after 5 s. Several commands may run at once. Processes that a finished command
         left in the background live on until the sandbox closes.
+        """
+        ...
+
+    def talk(self, command: Command) -> AbstractAsyncContextManager[Dialogue]:
+        """Run one command with a standard input; leaving the block stops it as closing :meth:`run` does.
+
+        One task receives, one sends. Such a command counts as the background does: it does not make the sandbox busy.
         """
         ...
 

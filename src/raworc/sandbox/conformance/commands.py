@@ -250,6 +250,38 @@ async def stopped_is_an_exit_too(bench: Bench) -> None:
     expect(250 <= done.exit.duration_ms <= 5000, f"it took {done.exit.duration_ms} ms")
 
 
+async def a_command_can_be_talked_to(bench: Bench) -> None:
+    async with bench.sandbox() as sandbox:
+        async with sandbox.talk(Command("sleep 60 & while read -r line; do echo got $line; done")) as dialogue:
+            for word in (b"one", b"two"):
+                await dialogue.send(word + b"\n")
+                same(await asyncio.wait_for(dialogue.receive(), 10), b"got " + word + b"\n", "the answer")
+        same(await count(sandbox, "sleep 60"), 0, "what is left of it")
+
+
+async def what_ends_says_so_to_who_talks(bench: Bench) -> None:
+    async with bench.sandbox() as sandbox, sandbox.talk(Command("echo last; exec >&-")) as dialogue:
+        same(await asyncio.wait_for(dialogue.receive(), 10), b"last\n", "what it said")
+        same(await asyncio.wait_for(dialogue.receive(), 10), b"", "its end")
+        await asyncio.wait_for(dialogue.send(b"x" * 1_000_000), 10)
+
+
+async def what_is_not_read_waits(bench: Bench) -> None:
+    async with bench.sandbox() as sandbox, sandbox.talk(Command("sleep 60")) as dialogue:
+        with raising(TimeoutError, "sending what nobody reads"):
+            await asyncio.wait_for(dialogue.send(b"x" * 4_000_000), 0.5)
+        same((await run(sandbox, "echo fine")).text, "fine", "another command meanwhile")
+
+
+async def who_talks_hears_the_beginning(bench: Bench) -> None:
+    command = Command("head -c 300000 /dev/zero", max_output_bytes=100_000)
+    async with bench.sandbox() as sandbox, sandbox.talk(command) as dialogue:
+        heard = 0
+        while data := await asyncio.wait_for(dialogue.receive(), 10):
+            heard += len(data)
+    same(heard, 100_000, "what was delivered")
+
+
 async def _succeeds(sandbox: Sandbox, script: str) -> bool:
     return (await run(sandbox, script)).exit.code == 0
 
@@ -285,4 +317,8 @@ CASES: tuple[Case, ...] = (
     a_command_meets_no_terminal,
     everyday_programs_work,
     stopped_is_an_exit_too,
+    a_command_can_be_talked_to,
+    what_ends_says_so_to_who_talks,
+    what_is_not_read_waits,
+    who_talks_hears_the_beginning,
 )

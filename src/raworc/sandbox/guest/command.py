@@ -64,18 +64,18 @@ def signal_session(session: int, number: int) -> None:
             continue
 
 
-def become(script: bytes, env: bytes, output: int, tell: int, limits: "tuple[int, int]") -> None:
+def become(script: bytes, env: bytes, ends: "tuple[int, int]", tell: int, limits: "tuple[int, int]") -> None:
     """In the child: turn into the command, within ``limits``: processes, and bytes of a file.
 
-    Never returns; a failure is told as an errno.
+    ``ends`` are where it reads (-1: nothing) and where it writes. Never returns; a failure is told as an errno.
     """
     try:
         os.setsid()
         for number in range(1, _signal.NSIG):
             if number not in (_signal.SIGKILL, _signal.SIGSTOP, 32, 33):  # the last two are the C library's
                 _signal.signal(number, _signal.SIG_DFL)
-        null = os.open("/dev/null", os.O_RDONLY)
-        os.dup2(null, 0)
+        given, output = ends
+        os.dup2(os.open("/dev/null", os.O_RDONLY) if given < 0 else given, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.dup2(tell, 3, inheritable=False)

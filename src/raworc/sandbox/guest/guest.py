@@ -4,7 +4,8 @@ Handed in as one file and run by the system's Python (3.9 or later) with ``-I -S
 only, and only its C parts: ``signal``, ``socket`` or ``json`` would triple the time until the first command.
 
 Control socket (descriptor 3, SOCK_SEQPACKET): we send ``ready`` once; each message from outside carries one
-descriptor, the stream of one command. When it closes, so do we, and the kernel kills all that is left inside.
+descriptor, the stream of one command, and may carry its standard input; output is then cut at its end, not in the
+middle. When the socket closes, so do we, and the kernel kills all that is left inside.
 
 Stream of a command, from outside: ``REQUEST`` header, environment (NUL between entries), script. Its write side
 closing means: stop the command. From inside: frames of ``FRAME`` (kind, length) and payload: ``o`` output, ``x``
@@ -53,6 +54,7 @@ class Run:
     def __init__(self, stream: _socket.socket) -> None:
         self.stream = stream
         self.request = bytearray()
+        self.stdin = -1
         self.pid = 0
         self.pipe = -1
         self.output = bytearray()
@@ -148,11 +150,13 @@ class Guest:
 
     def accept(self) -> bool:
         """Take the stream of a new command; False when the other end is gone."""
-        message, ancillary, _, _ = self.control.recvmsg(16, _socket.CMSG_SPACE(4))
+        message, ancillary, _, _ = self.control.recvmsg(16, _socket.CMSG_SPACE(8))
         for _, _, data in ancillary:
-            stream = _socket.socket(fileno=struct.unpack("i", data[:4])[0])
+            first, *more = struct.unpack(f"{len(data) // 4}i", data)
+            stream = _socket.socket(fileno=first)
             stream.settimeout(0)
-            self.runs[stream.fileno()] = Run(stream)
+            run = self.runs[first] = Run(stream)
+            run.stdin = more[0] if more else -1
             self.epoll.register(stream.fileno(), select.EPOLLIN)
         return bool(message)
 
@@ -188,7 +192,7 @@ class Guest:
         env = bytes(run.request[REQUEST.size : script_at])
         script = bytes(run.request[script_at : script_at + script_size])
         run.request.clear()
-        run.head_limit = most // 2
+        run.head_limit = most // 2 if run.stdin < 0 else most  # who talks wants the beginning, and all of it
         run.tail_limit = most - run.head_limit
         run.started = time.monotonic()
         run.stop_at = run.started + limit_s
@@ -208,7 +212,7 @@ class Guest:
         try:
             run.pid = os.fork()
             if not run.pid:
-                become(script, env, pipe_end, tell, (self.pids, run.file_limit))
+                become(script, env, (run.stdin, pipe_end), tell, (self.pids, run.file_limit))
         except OSError:
             os.close(pipe)
             os.close(told)
@@ -216,6 +220,7 @@ class Guest:
         finally:
             os.close(pipe_end)
             os.close(tell)
+            self.let_go(run)
         failure = os.read(told, 4)
         os.close(told)
         if failure:
@@ -333,11 +338,18 @@ class Guest:
 
     def close(self, run: Run) -> None:
         """Close its stream; the run goes on being watched while its command lives."""
+        self.let_go(run)
         if not run.closed:
             self.epoll.unregister(run.stream.fileno())
             del self.runs[run.stream.fileno()]
             run.stream.close()
             run.closed = True
+
+    def let_go(self, run: Run) -> None:
+        """Its standard input is its own from now on."""
+        if run.stdin >= 0:
+            os.close(run.stdin)
+            run.stdin = -1
 
     def next_timer(self) -> float:
         """Seconds until something is due, -1 for never."""
