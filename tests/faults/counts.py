@@ -11,7 +11,27 @@ class Counts:
     crowd: int
     malformed: int
     every_point: bool
+    raced_reads: int
+    raced_writes: int
 
 
-SMALL = Counts(operator_kills=25, backend_kills=4, streamed_tools=12, crowd=16, malformed=400, every_point=False)
-LONG = Counts(operator_kills=200, backend_kills=25, streamed_tools=40, crowd=64, malformed=10_000, every_point=True)
+SMALL = Counts(
+    operator_kills=25,
+    backend_kills=4,
+    streamed_tools=12,
+    crowd=16,
+    malformed=400,
+    every_point=False,
+    raced_reads=2_000,
+    raced_writes=150,
+)
+LONG = Counts(
+    operator_kills=200,
+    backend_kills=25,
+    streamed_tools=40,
+    crowd=64,
+    malformed=10_000,
+    every_point=True,
+    raced_reads=50_000,
+    raced_writes=5_000,
+)

@@ -28,7 +28,11 @@ async def workspace(agents, ann, db, tmp_path):
 
 @pytest.fixture
 def files(db, tmp_path):
-    return AgentFiles(db, workspace_files(tmp_path, uid_base=os.getuid()))
+    return AgentFiles(db, workspace_files(tmp_path, uid_base=os.getuid()), tmp_path)
+
+
+async def taken(download):
+    return b"".join([piece async for piece in download.pieces])
 
 
 async def test_listing_reading_and_deleting(files, ann, workspace):
@@ -39,7 +43,7 @@ async def test_listing_reading_and_deleting(files, ann, workspace):
     assert [entry.name for entry in (await files.listing(ann, "demo", "code", offset=0, limit=0)).entries] == [
         "main.py"
     ]
-    assert await files.read(ann, "demo", "code/main.py") == b"print(1)"
+    assert await taken(await files.read(ann, "demo", "code/main.py")) == b"print(1)"
     assert (await files.stat(ann, "demo", "out")).link_target == "/etc/passwd"
     await files.delete(ann, "demo", "code/main.py")
     await files.delete(ann, "demo", "code")

@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar, cast
 
+from anyio.abc import TaskGroup
 from starlette.requests import Request
+from starlette.types import Receive
 
 from raworc.errors import BadRequest, Unavailable
 from raworc.wire.peer import SCOPE_KEY, Peer
@@ -23,7 +25,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """
     peer = cast("Peer | None", request.scope.get(SCOPE_KEY))
     working = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_until_gone(request))
+    gone = asyncio.ensure_future(_until_gone(request.receive))
     stopping = asyncio.ensure_future(peer.closing.wait() if peer else asyncio.Event().wait())
     ends = (working, gone, stopping)
     try:
@@ -39,6 +41,12 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(*ends, return_exceptions=True)
 
 
-async def _until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def cancel_when_gone(tasks: TaskGroup, receive: Receive) -> None:
+    """Cancel ``tasks`` when the caller hangs up."""
+    await _until_gone(receive)
+    tasks.cancel_scope.cancel()
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
         pass

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from raworc.api import exchange
+from raworc.api.connection import cancel_when_gone
 from raworc.api.render import encode
 from raworc.errors import BadRequest, FieldError, RaworcError
 from raworc.services.events import Event
@@ -47,7 +48,7 @@ class EventStream(Response):
         peer = cast("Peer | None", scope.get(SCOPE_KEY))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._send_all, tasks, scope, send)
-            tasks.start_soon(_until_gone, tasks, receive)
+            tasks.start_soon(cancel_when_gone, tasks, receive)
             if peer is not None:
                 tasks.start_soon(_until_closing, tasks, peer)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -93,12 +94,6 @@ def _one_line(data: bytes) -> bytes:
 
 async def _send_event(send: Send, event: Event) -> None:
     await send({"type": "http.response.body", "body": render(event), "more_body": True})
-
-
-async def _until_gone(tasks: TaskGroup, receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    tasks.cancel_scope.cancel()
 
 
 async def _until_closing(tasks: TaskGroup, peer: Peer) -> None:

@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from raworc.api.auth import Permission, SignedIn
-from raworc.api.bodies import Body, JsonBody
+from raworc.api.bodies import Body, JsonBody, RawBody
 from raworc.api.routes import Route
 from raworc.api.schemas import Problem
 from raworc.errors import (
@@ -71,7 +71,7 @@ def errors_of(route: Route, dependencies: Sequence[object]) -> list[type[RaworcE
         found += [Unauthorized, DatabaseUnavailable]
     if any(isinstance(item, Permission) for item in dependencies):
         found += [Forbidden, *([NotFound] if "{" in route.path else [])]
-    if any(isinstance(item, JsonBody) for item in dependencies):
+    if any(isinstance(item, JsonBody | RawBody) for item in dependencies):
         found += [PayloadTooLarge, RequestTimeout]
     return sorted(found, key=lambda error: error.status)
 
@@ -89,6 +89,8 @@ def _complete(operation: Document, route: Route, dependencies: Sequence[object])
         responses[str(error.status)] = {"description": description, "content": _PROBLEM}
     for body in _bodies(dependencies):
         operation["requestBody"] = _request_body(body)
+    if any(isinstance(item, RawBody) for item in dependencies):
+        operation["requestBody"] = {"required": False, "content": {"application/octet-stream": {"schema": {}}}}
     if any(isinstance(item, SignedIn | Permission) for item in dependencies):
         operation["security"] = [{"bearer": []}]
 

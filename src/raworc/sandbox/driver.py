@@ -5,11 +5,11 @@ A *workspace* is a session's files; it outlives sandboxes. A *sandbox* is one is
 sandbox (output, file names, exit codes) is hostile input and bounded here.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import IO, Literal, Protocol
 
 from raworc.ids import SessionId
 
@@ -210,6 +210,8 @@ class Sandbox(Protocol):
 
 
 FileKind = Literal["file", "dir", "symlink", "other"]
+Pieces = Generator[bytes, None, None]
+"""Bytes of any length, none included, made while they are taken."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,17 @@ class FileList:
     total: int
 
 
+@dataclass(frozen=True)
+class FileContent:
+    """An open file: its size when it was opened, and its bytes, which may be fewer when it shrinks meanwhile.
+
+    Closing ``pieces`` lets the file go.
+    """
+
+    size_bytes: int
+    pieces: Pieces
+
+
 class Files(Protocol):
     """A workspace's files, without a live sandbox. Paths are relative to ``/agent``; "" is the root.
 
@@ -251,7 +264,20 @@ class Files(Protocol):
         """A regular file's bytes; links are followed while they stay below ``/agent``."""
         ...
 
-    def write(self, path: str, data: bytes) -> FileEntry:
+    def open(self, path: str) -> FileContent:
+        """The same, to be read piece by piece."""
+        ...
+
+    def archive(self, path: str) -> Pieces:
+        """A folder, or a file, as a tar.gz that is made piece by piece; names in it are relative to ``/agent``.
+
+        Links are stored, never followed. What is neither file, folder nor link, what may not be opened and what
+        vanishes meanwhile is left out; a file that shrinks is filled with zeros, one that grows is cut. Making it
+        raises :class:`FileError` for a tree deeper than anybody's.
+        """
+        ...
+
+    def write(self, path: str, data: bytes | IO[bytes]) -> FileEntry:
         """Create or replace a regular file atomically, missing parents included; owned by the session.
 
         Raises :class:`WorkspaceFull` when it would grow and the workspace has no room for that.

@@ -2,20 +2,24 @@
 
 import contextlib
 import errno
+import io
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from raworc.sandbox import trees
+from raworc.sandbox.archive import PIECE_BYTES, archived
 from raworc.sandbox.beneath import components, encoded, open_beneath, open_root, resolve, shown, unshown
 from raworc.sandbox.driver import (
     MAX_FILE_BYTES,
     BadPath,
     DirectoryNotEmpty,
+    FileContent,
     FileEntry,
     FileError,
     FileKind,
@@ -23,6 +27,7 @@ from raworc.sandbox.driver import (
     Files,
     FileTooLarge,
     NoSuchFile,
+    Pieces,
     Workspace,
     WorkspaceFull,
 )
@@ -79,27 +84,41 @@ class WorkspaceFiles:
     def read(self, path: str) -> bytes:
         """A regular file's bytes; links are followed while they stay below ``/agent``."""
         with self._opened(path, _READ) as (file, _):
-            found = os.fstat(file)
-            if not stat.S_ISREG(found.st_mode):
-                what = "a folder: list it instead" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
-                raise BadPath(f"'{shown(path)}' is no file but {what}")
-            if found.st_size > MAX_FILE_BYTES:
-                raise FileTooLarge(f"'{shown(path)}' has {found.st_size} bytes, more than {MAX_FILE_BYTES}")
+            _check_readable(file, path)
             return _whole(file, path)
 
-    def write(self, path: str, data: bytes) -> FileEntry:
+    def open(self, path: str) -> FileContent:
+        """The same, piece by piece."""
+        with self._opened(path, _READ) as (file, _):
+            size_bytes = _check_readable(file, path)
+            return FileContent(size_bytes, _pieces(os.fdopen(os.dup(file), "rb", buffering=0), size_bytes))
+
+    def archive(self, path: str) -> Pieces:
+        """A folder or file as a tar.gz."""
+        with self._opened(path, _READ) as (top, _):
+            mode = os.fstat(top).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise BadPath(f"'{shown(path)}' is neither a file nor a folder")
+            return archived(os.dup(top), path)
+
+    def write(self, path: str, data: bytes | IO[bytes]) -> FileEntry:
         """Create or replace a regular file atomically, missing parents included; owned by the session."""
         names = components(path)
         if not names:
             raise BadPath("A file needs a name")
-        if len(data) > MAX_FILE_BYTES:
-            raise FileTooLarge(f"'{shown(path)}' would have {len(data)} bytes, more than {MAX_FILE_BYTES}")
+        if len(names) > trees.MAX_LEVELS:
+            raise BadPath(f"'{shown(path)[:100]}...' is deeper than {trees.MAX_LEVELS} folders")
+        source = io.BytesIO(data) if isinstance(data, bytes) else data
+        size_bytes = source.seek(0, os.SEEK_END)
+        if size_bytes > MAX_FILE_BYTES:
+            raise FileTooLarge(f"'{shown(path)}' would have {size_bytes} bytes, more than {MAX_FILE_BYTES}")
+        source.seek(0)
         with _translated(path), self._root() as root:
             *parents, name = resolve(root, names) or [""]
             with self._made(root, parents) as folder:
                 former = self._replaceable(folder, name, path)
-                self._check_room(len(data) - former, path)
-                self._replace(folder, name, data)
+                self._check_room(size_bytes - former, path)
+                self._replace(folder, name, source)
                 entry = self._entry(name, folder)
         if entry is None:
             raise NoSuchFile(f"'{shown(path)}' was removed while it was written")
@@ -155,7 +174,7 @@ class WorkspaceFiles:
         finally:
             os.close(folder)
 
-    def _replace(self, folder: int, name: str, data: bytes) -> None:
+    def _replace(self, folder: int, name: str, source: IO[bytes]) -> None:
         draft = f".raworc-{secrets.token_hex(8)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         made = os.open(draft, flags, _FILE_MODE, dir_fd=folder)
@@ -164,7 +183,7 @@ class WorkspaceFiles:
                 os.fchmod(made, _FILE_MODE)
                 if self._uid is not None:
                     os.fchown(made, self._uid, self._uid)
-                file.write(data)
+                shutil.copyfileobj(source, file, _CHUNK_BYTES)
                 file.flush()
                 os.fsync(made)
             os.rename(draft, encoded(name), src_dir_fd=folder, dst_dir_fd=folder)
@@ -226,6 +245,25 @@ def _open(root: int, names: list[str], flags: int) -> tuple[int, list[str]]:
         else:
             raise
     return open_beneath(root, "/".join(resolved), flags), names
+
+
+def _check_readable(file: int, path: str) -> int:
+    """The size of a regular file that is not too large."""
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode):
+        what = "a folder: list it instead" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
+        raise BadPath(f"'{shown(path)}' is no file but {what}")
+    if found.st_size > MAX_FILE_BYTES:
+        raise FileTooLarge(f"'{shown(path)}' has {found.st_size} bytes, more than {MAX_FILE_BYTES}")
+    return found.st_size
+
+
+def _pieces(file: IO[bytes], size_bytes: int) -> Pieces:
+    """At most ``size_bytes``: what is added meanwhile is not read."""
+    with file:
+        while size_bytes > 0 and (piece := file.read(min(size_bytes, PIECE_BYTES))):
+            size_bytes -= len(piece)
+            yield piece
 
 
 def _whole(file: int, path: str) -> bytes:

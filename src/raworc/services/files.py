@@ -1,11 +1,15 @@
-"""An awake agent's files, read without its sandbox. A sleeping one answers a conflict and is not woken."""
+"""An awake agent's files, read and written without its sandbox. A sleeping one answers a conflict and is not woken."""
 
 import asyncio
 import errno
-from collections.abc import Callable, Generator
+import tempfile
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Final, TypeVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+from typing import IO, Final, TypeVar
 
 from raworc.domain.access import Verb
 from raworc.domain.agents import disk_mb
@@ -14,6 +18,7 @@ from raworc.domain.paths import check_path
 from raworc.domain.text import storable_text
 from raworc.errors import BadRequest, Conflict, NotFound, PayloadTooLarge, StorageFull
 from raworc.ids import SessionId
+from raworc.sandbox.archive import PIECE_BYTES, empty
 from raworc.sandbox.driver import (
     BadPath,
     DirectoryNotEmpty,
@@ -22,6 +27,7 @@ from raworc.sandbox.driver import (
     Files,
     FileTooLarge,
     NoSuchFile,
+    Pieces,
     Workspace,
     WorkspaceFull,
 )
@@ -33,8 +39,23 @@ T = TypeVar("T")
 
 MAX_PAGE: Final = 1000
 ROOT: Final = ""
+_AT_ONCE: Final = 8
+_IN_MEMORY_BYTES: Final = 1_048_576
+_START_S: Final = 5.0
+_LOOK_AGAIN_S: Final = 0.05
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_AT_ONCE: Final = 8  # a read may hold 25 MiB
+
+
+@dataclass(frozen=True)
+class Download:
+    """Bytes on their way out. ``size_bytes`` is None where nobody knows it yet.
+
+    ``pieces`` may hold empty ones, and fewer bytes than were announced when a file shrinks; taking them raises
+    ``FileError`` and ``OSError`` for what breaks in the middle.
+    """
+
+    size_bytes: int | None
+    pieces: AsyncGenerator[bytes]
 
 
 class AgentFiles:
@@ -44,8 +65,10 @@ class AgentFiles:
     nothing is, and ``Conflict`` while the agent sleeps.
     """
 
-    def __init__(self, db: Database, files: Callable[[Workspace], Files]) -> None:
+    def __init__(self, db: Database, files: Callable[[Workspace], Files], draft_dir: Path) -> None:
+        """``draft_dir`` is where large files are kept, without a name, while they come."""
         self._db = db
+        self._draft_dir = draft_dir
         self._files = files
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -71,7 +94,7 @@ class AgentFiles:
         check_path(path)
         return _shown(await self._run(caller, name, "get", lambda files: files.stat(path)))
 
-    async def read(self, caller: Caller, name: str, path: str) -> bytes:
+    async def read(self, caller: Caller, name: str, path: str) -> Download:
         """A file's bytes.
 
         Raises:
@@ -79,7 +102,41 @@ class AgentFiles:
             PayloadTooLarge: above 26,214,400 bytes.
         """
         check_path(path)
-        return await self._run(caller, name, "get", lambda files: files.read(path))
+        found = await self._run(caller, name, "get", lambda files: files.open(path))
+        return Download(found.size_bytes, _taken(self._slots, found.pieces))
+
+    async def archive(self, caller: Caller, name: str, path: str) -> Download:
+        """A folder or file as a tar.gz; "" is all of ``/agent``. See ``Files.archive`` for what is left out.
+
+        Raises:
+            BadRequest: also for a link that leaves the workspace, a pipe, socket or device.
+        """
+        if path != ROOT:
+            check_path(path)
+        try:
+            pieces = await self._run(caller, name, "get", lambda files: files.archive(path))
+        except NotFound:
+            if path != ROOT:
+                raise
+            await self._workspace(caller, name, "get")
+            pieces = empty()
+        return Download(None, _taken(self._slots, pieces))
+
+    async def write(self, caller: Caller, name: str, path: str, data: AsyncIterator[bytes]) -> FileEntry:
+        """Create or replace a file atomically, missing folders included. ``data`` is taken once that is allowed.
+
+        A new agent is waited for until its workspace is there.
+
+        Raises:
+            BadRequest: also where a folder, a pipe or a link out of the workspace is.
+            Conflict: also when the agent's sandbox did not come up within some seconds.
+            StorageFull: there is no room for it.
+        """
+        check_path(path)
+        await self._until_there(caller, name)
+        with _translated(), tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, dir=str(self._draft_dir)) as draft:
+            await _drafted(draft, data)
+            return _shown(await self._run(caller, name, "update", lambda files: files.write(path, draft)))
 
     async def delete(self, caller: Caller, name: str, path: str) -> None:
         """Remove a file, a link itself, or an empty directory.
@@ -96,12 +153,59 @@ class AgentFiles:
             async with self._slots:
                 return await asyncio.to_thread(work, self._files(workspace))
 
+    async def _until_there(self, caller: Caller, name: str) -> None:
+        deadline = monotonic() + _START_S
+        while True:
+            workspace = await self._workspace(caller, name, "update")
+            try:
+                await asyncio.to_thread(self._files(workspace).stat, ROOT)
+            except NoSuchFile:
+                if monotonic() > deadline:
+                    raise Conflict(f"Agent '{name}' is not up yet: try again in a moment") from None
+                await asyncio.sleep(_LOOK_AGAIN_S)
+            else:
+                return
+
     async def _workspace(self, caller: Caller, name: str, verb: Verb) -> Workspace:
         async with self._db.reading() as conn:
             row = await agents.find(conn, caller, name, verb)
         if row.state in ASLEEP:
             raise Conflict(f"Agent '{row.name}' is asleep: wake it to reach its files")
         return Workspace(SessionId(row.session_id), row.session_number, disk_mb(row.limits))
+
+
+async def _drafted(draft: IO[bytes], data: AsyncIterator[bytes]) -> None:
+    """Write what comes, in pieces that are worth a thread."""
+    held = bytearray()
+    async for piece in data:
+        held += piece
+        if len(held) >= PIECE_BYTES:
+            await asyncio.to_thread(draft.write, bytes(held))
+            held.clear()
+    await asyncio.to_thread(draft.write, bytes(held))
+
+
+async def _taken(slots: asyncio.Semaphore, pieces: Pieces) -> AsyncGenerator[bytes]:
+    """``pieces``, made in threads. They are closed at the end, also when that comes in the middle of one."""
+    one_at_a_time = threading.Lock()
+
+    def following() -> bytes | None:
+        with one_at_a_time:
+            return next(pieces, None)
+
+    def ended() -> None:
+        with one_at_a_time:
+            pieces.close()
+
+    try:
+        while True:
+            async with slots:
+                piece = await asyncio.to_thread(following)
+            if piece is None:
+                return
+            yield piece
+    finally:
+        asyncio.get_running_loop().run_in_executor(None, ended)  # not awaited: who is cancelled cannot
 
 
 @contextmanager
@@ -119,7 +223,9 @@ def _translated() -> Generator[None]:
     except OSError as error:
         if error.errno not in _DISK_FULL:
             raise
-        raise StorageFull("The server's disk is full: free some space, then try again") from error
+        raise StorageFull(
+            "The server's disk is full: free some space, then try again", headers={"Retry-After": "5"}
+        ) from None
 
 
 def _text(error: Exception) -> str:

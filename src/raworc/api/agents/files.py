@@ -1,26 +1,32 @@
-"""An agent's workspace, read from outside. What comes out of it is hostile: nothing of it runs in a browser."""
+"""An agent's workspace, reached from outside. What comes out of it is hostile: nothing of it runs in a browser."""
 
 import mimetypes
-from typing import Annotated, Final
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
-from fastapi import Path
+from fastapi import Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from raworc.api.agents.render import file_entry
 from raworc.api.agents.schemas import FileDeleted, FileList, FileMetadata
 from raworc.api.auth import MayGet, MayUpdate
+from raworc.api.bodies import RawBody
+from raworc.api.download import BytesResponse
 from raworc.api.parts import parts_of
 from raworc.api.queries import EntryLimit, Offset
 from raworc.api.render import Json
 from raworc.api.routes import Route
-from raworc.errors import Conflict, PayloadTooLarge
+from raworc.errors import Conflict, PayloadTooLarge, StorageFull
+from raworc.sandbox.driver import MAX_FILE_BYTES, FileEntry
 from raworc.services.accounts import Caller
 
 FilePath = Annotated[str, Path(description="Relative to `/agent`; `/` and `%2F` separate")]
+FileBody = Annotated[AsyncGenerator[bytes], Depends(RawBody(MAX_FILE_BYTES))]
 
 _BINARY: Final = "application/octet-stream"
+_ARCHIVE: Final = "application/gzip"
 _TYPES: Final = mimetypes.MimeTypes()
 _ACTIVE: Final = frozenset({"text/html", "image/svg+xml", "text/xml"})
 _HEADERS: Final = {
@@ -46,14 +52,39 @@ async def list_folder(
 
 async def file_metadata(request: Request, name: str, path: FilePath, caller: MayGet) -> Response:
     """One file, folder or link itself; a link is described, not followed."""
-    entry = await parts_of(request).files.stat(caller, name, path)
-    return Json({key: value for key, value in file_entry(entry).items() if key != "name"})
+    return Json(_metadata(await parts_of(request).files.stat(caller, name, path)))
 
 
 async def read_file(request: Request, name: str, path: FilePath, caller: MayGet) -> Response:
     """A file's bytes, at most 26,214,400. Links are followed while they stay below `/agent`."""
-    data = await parts_of(request).files.read(caller, name, path)
-    return Response(data, headers=_HEADERS | _described(path) | {"X-Raworc-File-Size": str(len(data))})
+    found = await parts_of(request).files.read(caller, name, path)
+    size = str(found.size_bytes)
+    return BytesResponse(found, _HEADERS | _described(path) | {"X-Raworc-File-Size": size})
+
+
+async def write_file(request: Request, name: str, path: FilePath, caller: MayUpdate, body: FileBody) -> Response:
+    """Create or replace a file by the body's bytes, at most 26,214,400, of any type; missing folders are made.
+
+    The file is there whole or not at all. Links are followed while they stay below `/agent`.
+    """
+    return Json(_metadata(await parts_of(request).files.write(caller, name, path, body)))
+
+
+async def archive_files(
+    request: Request,
+    name: str,
+    caller: MayGet,
+    path: Annotated[str, Query(description="A folder or file below `/agent`; all of it where absent")] = "",
+) -> Response:
+    """The workspace as a tar.gz, made while it is sent. Names are relative to `/agent`; links are not followed.
+
+    What changes meanwhile is there as it was when it was reached. Pipes, sockets and what may not be opened are
+    left out.
+    """
+    found = await parts_of(request).files.archive(caller, name, path)
+    ending = f"-{path.rsplit('/', 1)[-1]}" if path else ""
+    headers = {"Content-Type": _ARCHIVE, "Content-Disposition": _attached(f"{name}{ending}.tar.gz")}
+    return BytesResponse(found, _HEADERS | headers)
 
 
 async def delete_file(request: Request, name: str, path: FilePath, caller: MayUpdate) -> Response:
@@ -76,16 +107,24 @@ async def _listing(request: Request, caller: Caller, name: str, path: str, *, of
     )
 
 
+def _metadata(entry: FileEntry) -> dict[str, Any]:
+    return {key: value for key, value in file_entry(entry).items() if key != "name"}
+
+
 def _described(path: str) -> dict[str, str]:
     """The type that a file's name suggests; only what a browser shows without running it is shown in place."""
     name = path.rsplit("/", 1)[-1]
     guessed, encoding = _TYPES.guess_type(name, strict=False)
     media_type = _BINARY if guessed is None or encoding is not None else guessed
     is_shown = media_type.startswith(("image/", "text/")) and media_type not in _ACTIVE
-    disposition = "inline" if is_shown else f"attachment; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
+    disposition = "inline" if is_shown else _attached(name)
     if media_type.startswith("text/"):
         media_type += "; charset=utf-8"
     return {"Content-Type": media_type, "Content-Disposition": disposition}
+
+
+def _attached(name: str) -> str:
+    return f"attachment; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
 
 
 _FAILS: Final = (Conflict,)
@@ -101,5 +140,7 @@ ROUTES: Final = (
         fails=(*_FAILS, PayloadTooLarge),
         media_type=_BINARY,
     ),
+    Route("PUT", "/agents/{name}/files/write/{path:file}", write_file, FileMetadata, fails=(*_FAILS, StorageFull)),
+    Route("GET", "/agents/{name}/files/archive", archive_files, fails=_FAILS, media_type=_ARCHIVE),
     Route("DELETE", "/agents/{name}/files/delete/{path:file}", delete_file, FileDeleted, fails=_FAILS),
 )

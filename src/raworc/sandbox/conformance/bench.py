@@ -109,7 +109,7 @@ def same(found: object, wanted: object, what: str) -> None:
 
 
 @contextlib.contextmanager
-def raising(kind: type[Exception], what: str) -> Generator[None, None, None]:
+def raising(kind: type[BaseException], what: str) -> Generator[None, None, None]:
     """Fail unless the block raises ``kind``."""
     try:
         yield
