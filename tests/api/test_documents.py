@@ -4,10 +4,13 @@ import uuid
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
-from asking import Api
+from asking import Api, error_of
 from raworc.api.app import ROUTES
+from raworc.api.documents import PATHS, add_documents
 from raworc.services.progress import ResponseChanged, SegmentAdded, StateChanged
 from works import Works
 
@@ -25,6 +28,50 @@ async def test_the_document_is_public_and_complete(nobody: Api, path: str):
     assert document["openapi"].startswith("3.1")
     served = {(route.method.lower(), route.full_path.replace(":file}", "}")) for route in ROUTES}
     assert {(method, path) for path, methods in document["paths"].items() for method in methods} == served
+
+
+async def test_a_contract_that_is_not_served_has_no_document(nobody: Api):
+    answer = await nobody.http.get(f"{nobody.served.url}/api-docs/nonsense/openapi.json")
+
+    assert "'nonsense'" in error_of(answer, 404, "NOT_FOUND")["message"]
+
+
+def test_what_is_served_beside_the_documented_routes_is_known():
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    add_documents(app, {})
+
+    assert {route.path for route in app.routes if isinstance(route, APIRoute)} == set(PATHS)
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [
+        ("/swagger-ui/", "text/html; charset=utf-8"),
+        ("/swagger-ui/index.html", "text/html; charset=utf-8"),
+        ("/swagger-ui/page.js", "text/javascript; charset=utf-8"),
+        ("/swagger-ui/swagger-ui.css", "text/css; charset=utf-8"),
+        ("/swagger-ui/favicon-32x32.png", "image/png"),
+    ],
+)
+async def test_the_page_and_its_parts_are_served_under_a_strict_policy(nobody: Api, path: str, media_type: str):
+    answer = await nobody.http.get(nobody.served.url + path)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+    assert (policy["default-src"], policy["script-src"]) == ("'none'", "'self'")
+    assert not any("unsafe" in allowed for allowed in policy.values())
+
+
+@pytest.mark.parametrize("name", ["README.md", "nothing", "..%2fdocuments.py", "%2e%2e/documents.py", "a/b"])
+async def test_nothing_else_of_the_package_is_served(nobody: Api, name: str):
+    error_of(await nobody.http.get(f"{nobody.served.url}/swagger-ui/{name}"), 404, "NOT_FOUND")
+
+
+async def test_the_folder_without_its_slash_leads_to_it(nobody: Api):
+    answer = await nobody.http.get(f"{nobody.served.url}/swagger-ui")
+
+    assert (answer.status_code, answer.headers["location"]) == (307, "swagger-ui/")
 
 
 async def test_live_answers_are_what_is_declared(admin: Api, works: Works):

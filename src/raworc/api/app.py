@@ -2,7 +2,6 @@
 
 import traceback
 from collections.abc import Sequence
-from functools import cache
 from typing import Final
 
 import structlog
@@ -20,12 +19,12 @@ from raworc import __version__
 from raworc.api import exchange
 from raworc.api.agents import ROUTES as AGENT_ROUTES
 from raworc.api.direct import Direct, DirectRoutes
+from raworc.api.documents import add_documents
 from raworc.api.exchange import Exchange
 from raworc.api.metrics import ROUTES as METRICS_ROUTES
 from raworc.api.openapi import describe
 from raworc.api.parts import ApiParts
 from raworc.api.problems import from_framework, from_validation, internal_error, problem
-from raworc.api.render import Json
 from raworc.api.routes import Route
 from raworc.api.system import ROUTES as SYSTEM_ROUTES
 from raworc.errors import BadRequest, RaworcError
@@ -34,7 +33,6 @@ from raworc.metrics import Metrics
 CONTRACT: Final = "agents"
 ROUTES: Final = (*AGENT_ROUTES, *SYSTEM_ROUTES, *METRICS_ROUTES)
 _PREFIX: Final = f"/{CONTRACT}/api/"
-_DOCUMENTS: Final = ("/api-docs/openapi.json", "/api-docs/agents/openapi.json")
 
 log = structlog.get_logger()
 
@@ -57,13 +55,7 @@ def create_api(parts: ApiParts) -> "Api":
     )
     app.state.parts = parts
     add_routes(app, ROUTES)
-    document = cache(lambda: Json(describe(app, ROUTES)))  # made when first asked for
-
-    async def openapi() -> Response:
-        return document()
-
-    for path in _DOCUMENTS:
-        app.add_api_route(path, openapi, include_in_schema=False)
+    add_documents(app, {CONTRACT: lambda: describe(app, ROUTES)})
     return Api(app, parts.telemetry.metrics, DirectRoutes(app, ROUTES))
 
 
