@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, Phase
+from hypothesis import settings as hypothesis_settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # test files share the modules that lie here
 
@@ -47,6 +49,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="the long fault table instead of its small seeded counts")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say how many requests ``api/test_schema.py`` makes up of each operation, before it is read."""
+    hypothesis_settings.register_profile(
+        "made-up-requests",
+        max_examples=250 if config.getoption("--faults") else 15,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from house.snapshot import FILE, document
 from raworc.api.app import ROUTES, add_routes
 from raworc.api.auth import Permission, SignedIn
+from raworc.api.once import Keyed
 from raworc.api.openapi import dependencies_of, describe, errors_of
 from raworc.api.problems import problem
 from raworc.api.routes import Route
@@ -40,6 +41,13 @@ FOR_ANYBODY_SIGNED_IN = {
     ("PUT", "/api/v0/operators/{name}/password"),
 }
 """What any account may ask, whatever its roles: it is about the caller. Of others, the service asks for a role."""
+
+NEVER_KEPT = {
+    ("POST", "/api/v0/auth/login"): "the answer is a credential",
+    ("POST", "/api/v0/operators/{name}/login"): "the answer is a credential",
+    ("POST", "/api/v0/auth/token"): "the answer is a credential",
+}
+"""POSTs that take no Idempotency-Key, and why."""
 
 RESOURCES = {"agents", "service-accounts"}
 VERBS = {"get", "list", "create", "update", "delete"}
@@ -94,6 +102,14 @@ def test_what_changes_something_asks_for_more_than_a_look(route: Route):
         assert not verbs & {"get", "list"}
     else:
         assert not verbs - {"get", "list"}
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.method == "POST"], ids=name_of)
+def test_a_post_may_be_sent_twice_or_says_why_not(route: Route):
+    key = (route.method, route.full_path)
+    is_keyed = any(isinstance(item, Keyed) for item in dependencies_of(SERVED[key].dependant))
+
+    assert is_keyed != (key in NEVER_KEPT)
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))

@@ -1,16 +1,19 @@
-"""JSON bodies: read within bounds, parsed strictly, checked against a model that names every refused field.
+"""Bodies: JSON, read within bounds, parsed strictly, checked against a model that names every refused field; or raw.
 
-A body may be absent or empty where the model has no required field. Text comes out storable (no NUL, no
+A JSON body may be absent or empty where the model has no required field. Text comes out storable (no NUL, no
 lone surrogates), numbers finite, nesting at most 64 deep.
 """
 
+import hashlib
 import json
 import math
+from collections.abc import AsyncGenerator
 from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
+from raworc.api import exchange
 from raworc.api.parts import parts_of
 from raworc.api.problems import field_errors, refused
 from raworc.domain.text import storable
@@ -42,7 +45,9 @@ class JsonBody(Generic[M]):
 
     async def __call__(self, request: Request) -> M:
         """The body, read and checked."""
-        raw = await _read(request, limit=parts_of(request).body_limit_bytes)
+        limit = parts_of(request).body_limit_bytes
+        raw = b"".join([piece async for piece in _received(request, limit)])
+        exchange.of(request.scope).body_digest = hashlib.sha256(raw).digest()
         if raw:
             _check_media_type(request.headers.get("content-type"))
         document = parse_object(raw) if raw else {}
@@ -51,6 +56,22 @@ class JsonBody(Generic[M]):
         except ValidationError as error:
             found = error.errors(include_url=False, include_context=False, include_input=False)
             raise refused(field_errors(found)) from None
+
+
+class RawBody:
+    """A dependency that gives the body's bytes as they come, of any type. Nothing is read before they are taken.
+
+    Raises, while they are taken:
+        BadRequest: the connection ended.
+        PayloadTooLarge: above ``limit_bytes``, whether or not its length was announced.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+
+    async def __call__(self, request: Request) -> AsyncGenerator[bytes]:
+        """The bytes."""
+        return _received(request, self._limit_bytes)
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -77,21 +98,19 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", storable(document)) if b"\\u" in raw else document
 
 
-async def _read(request: Request, *, limit: int) -> bytes:
+async def _received(request: Request, limit: int) -> AsyncGenerator[bytes]:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and (len(announced) > _MAX_LENGTH_DIGITS or int(announced) > limit):
         raise _too_large(limit)
-    chunks: list[bytes] = []
     size = 0
     try:
-        async for chunk in request.stream():
-            size += len(chunk)
+        async for piece in request.stream():
+            size += len(piece)
             if size > limit:
                 raise _too_large(limit)
-            chunks.append(chunk)
+            yield piece
     except ClientDisconnect:
         raise BadRequest("The connection ended before the body was complete") from None
-    return b"".join(chunks)
 
 
 def _check_media_type(content_type: str | None) -> None:

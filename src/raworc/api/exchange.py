@@ -18,7 +18,7 @@ class Exchange:
     """Facts collected while a request is served.
 
     ``asked_contract`` is what the path's prefix or the ``Raworc-Contract`` header names. ``account`` is set once
-    the caller is known.
+    the caller is known, ``body_digest`` (SHA-256) once a JSON body is read.
     """
 
     request_id: str
@@ -26,6 +26,7 @@ class Exchange:
     began_s: float = field(default_factory=time.perf_counter)
     status: int = 0
     account: str | None = None
+    body_digest: bytes = b""
 
     @property
     def elapsed_ms(self) -> float:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from raworc.services.accounts import Accounts
 from raworc.services.agents import Agents
+from raworc.services.answers import Answers
 from raworc.services.blocklist import Blocklist
 from raworc.services.context import Context
 from raworc.services.events import Events
@@ -43,6 +44,7 @@ class ApiParts:
     events: Events
     files: AgentFiles
     requests: Requests
+    answers: Answers
     telemetry: Telemetry
     ready: Callable[[], Awaitable[None]]
     storage: Storage = field(default_factory=Storage)

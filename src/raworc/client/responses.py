@@ -14,14 +14,20 @@ class Responses:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def create(self, agent: str, text: str, *, when_busy: str | None = None) -> Response:
-        """Queue work and return at once. ``when_busy``: ``queue`` (default), ``reject`` or ``interrupt``."""
-        return self._transport.call("POST", _path(agent), Response, _body(text, when_busy=when_busy))
+    def create(self, agent: str, text: str, *, when_busy: str | None = None, key: str | None = None) -> Response:
+        """Queue work and return at once. ``when_busy``: ``queue`` (default), ``reject`` or ``interrupt``.
 
-    def ask(self, agent: str, text: str, *, when_busy: str | None = None) -> Response:
-        """Queue work and wait for its end. Raises GatewayTimeout after 15 minutes; the work goes on."""
+        Asked again with the same ``key`` (1 to 255 characters) within a day, the work is done once.
+        """
+        return self._transport.call("POST", _path(agent), Response, _body(text, when_busy=when_busy), key=key)
+
+    def ask(self, agent: str, text: str, *, when_busy: str | None = None, key: str | None = None) -> Response:
+        """Queue work and wait for its end. Raises GatewayTimeout after 15 minutes; the work goes on.
+
+        Asked again with the same ``key``, this waits for the same work.
+        """
         body = _body(text, when_busy=when_busy, background=False)
-        return self._transport.call("POST", _path(agent), Response, body, timeout_s=BLOCKING_S)
+        return self._transport.call("POST", _path(agent), Response, body, key=key, timeout_s=BLOCKING_S)
 
     def get(self, agent: str, response_id: str) -> Response:
         """One response with its segments so far."""

@@ -46,15 +46,34 @@ class Transport:
         """GET, decoded as ``kind``."""
         return _decoded(self.send("GET", path, query=query).content, kind)
 
-    def call(self, method: str, path: str, kind: type[T], body: object = None, *, timeout_s: float | None = None) -> T:
-        """A request with a JSON body, its answer decoded as ``kind``."""
-        return _decoded(self.send(method, path, body=body, timeout_s=timeout_s).content, kind)
+    def call(
+        self,
+        method: str,
+        path: str,
+        kind: type[T],
+        body: object = None,
+        *,
+        key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> T:
+        """A request with a body (see :meth:`send`), its answer decoded as ``kind``."""
+        return _decoded(self.send(method, path, body=body, key=key, timeout_s=timeout_s).content, kind)
 
     def send(
-        self, method: str, path: str, *, query: Query | None = None, body: object = None, timeout_s: float | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: object = None,
+        key: str | None = None,
+        timeout_s: float | None = None,
     ) -> httpx2.Response:
-        """The plain answer. Raises :class:`ClientError` for statuses of 400 and above, and for none."""
-        content = None if body is None else msgspec.json.encode(body)
+        """The plain answer. ``body`` is sent as JSON, or as it is when it is bytes; a POST with ``key`` is done once.
+
+        Raises :class:`ClientError` for statuses of 400 and above, and for none.
+        """
+        content = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
         timeout = httpx2.USE_CLIENT_DEFAULT if timeout_s is None else httpx2.Timeout(10, read=timeout_s)
         try:
             answer = self._http.request(
@@ -62,7 +81,7 @@ class Transport:
                 self._url(path),
                 params=query,
                 content=content,
-                headers=self._headers(json=content is not None),
+                headers=self._headers(json=content is not None and content is not body) | _once(key),
                 timeout=timeout,
             )
         except (httpx2.TransportError, httpx2.InvalidURL, httpx2.DecodingError) as error:
@@ -73,10 +92,10 @@ class Transport:
 
     @contextmanager
     def stream(
-        self, path: str, *, headers: dict[str, str], read_timeout_s: float
+        self, path: str, *, headers: dict[str, str], read_timeout_s: float, query: Query | None = None
     ) -> Generator[httpx2.Response, None, None]:
         """An answer whose body is read as it comes. Raises like :meth:`send`, also while reading."""
-        with self.open("GET", self._url(path), headers=headers, read_timeout_s=read_timeout_s) as answer:
+        with self.open("GET", self._url(path), headers=headers, query=query, read_timeout_s=read_timeout_s) as answer:
             if answer.status_code >= httpx2.codes.BAD_REQUEST:
                 raise from_answer(answer.status_code, answer.headers, answer.read())
             yield answer
@@ -88,6 +107,7 @@ class Transport:
         url: str,
         *,
         headers: dict[str, str],
+        query: Query | None = None,
         content: bytes | None = None,
         read_timeout_s: float = BLOCKING_S,
     ) -> Generator[httpx2.Response, None, None]:
@@ -96,6 +116,7 @@ class Transport:
             with self._http.stream(
                 method,
                 url,
+                params=query,
                 content=content,
                 headers={**self._headers(json=content is not None), **headers},
                 timeout=httpx2.Timeout(10, read=read_timeout_s),
@@ -138,6 +159,10 @@ def full_path(path: str) -> str:
     """Where a documented path is served: as it stands when it begins at the root, else below the API's own prefix."""
     path = "/" + path.lstrip("/")
     return path if _FROM_ROOT.match(path) else PREFIX + path
+
+
+def _once(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"idempotency-key": key}
 
 
 def segment(name: str) -> str:

@@ -17,6 +17,7 @@ from raworc.domain.text import storable_text
 from raworc.errors import BadRequest, Conflict, FieldError, Forbidden, NotFound
 from raworc.ids import new_id
 from raworc.services.accounts import Caller
+from raworc.services.answers import Keep, unkept
 from raworc.services.births import Birth, born
 from raworc.services.changes import Change, cancelled
 from raworc.services.progress import StateChanged
@@ -135,6 +136,13 @@ async def find_locked(conn: AsyncConnection, caller: Caller, name: str, verb: Ve
     return _permitted(await store.find_locked(conn, name) if is_agent_name(name) else None, caller, name, verb)
 
 
+async def shown(conn: AsyncConnection, caller: Caller, name: str, keep: Keep[AgentView]) -> AgentView:
+    """What a change answers: the agent as it is after it, kept. Raises as :func:`find`."""
+    found = view(await find(conn, caller, name, "get"), caller)
+    await keep(conn, found)
+    return found
+
+
 def view(row: AgentRow, caller: Caller | None) -> AgentView:
     """What the caller is shown of an agent; None is anybody, whom only published ones are shown."""
     private = caller is not None and may_touch(caller, "update", row)
@@ -184,7 +192,7 @@ class Agents:
         self._secrets = secrets
         self._limits = QueueLimits.of(settings)
 
-    async def create(self, caller: Caller, new: NewAgent) -> AgentView:
+    async def create(self, caller: Caller, new: NewAgent, keep: Keep[AgentView] = unkept) -> AgentView:
         """Make an agent: its session starts in ``init``, a ``prompt`` becomes its first turn.
 
         Raises:
@@ -200,7 +208,7 @@ class Agents:
         async def work(conn: AsyncConnection) -> AgentView:
             agent_id = await born(conn, caller, birth, self._limits)
             await self._secrets.put(conn, agent_id, birth.home.space, new.secrets)
-            return view(await find(conn, caller, new.name, "get"), caller)
+            return await shown(conn, caller, new.name, keep)
 
         try:
             return await self._db.run(work)

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.domain.access import spaces_for
 from raworc.services.accounts import Caller
+from raworc.services.answers import Keep, unkept
 from raworc.services.audit import Deed
 from raworc.services.operators import RESOURCE, Role, changed, check_admin_left, find, role_of
 from raworc.store import operators as store
@@ -37,27 +38,28 @@ class Blocklist:
             rows = await store.page(conn, wanted, limit=limit, offset=offset)
         return [Blocked(row.name, role_of(row), row.blocked_at) for row in rows if row.blocked_at]
 
-    async def block(self, caller: Caller, principal: str) -> bool:
+    async def block(self, caller: Caller, principal: str, keep: Keep[bool] = unkept) -> bool:
         """Whether it was let in until now.
 
         Raises:
             NotFound, Forbidden: as ``operators.find``.
             Conflict: it is the last administrator.
         """
-        return await self._put(caller, principal, blocked=True)
+        return await self._put(caller, principal, keep, blocked=True)
 
-    async def unblock(self, caller: Caller, principal: str) -> bool:
+    async def unblock(self, caller: Caller, principal: str, keep: Keep[bool] = unkept) -> bool:
         """Whether it was blocked until now. Raises NotFound, Forbidden as ``operators.find``."""
-        return await self._put(caller, principal, blocked=False)
+        return await self._put(caller, principal, keep, blocked=False)
 
-    async def _put(self, caller: Caller, principal: str, *, blocked: bool) -> bool:
+    async def _put(self, caller: Caller, principal: str, keep: Keep[bool], *, blocked: bool) -> bool:
         async def work(conn: AsyncConnection, by: Caller) -> bool:
             row = await find(conn, by, principal, "update")
-            if (row.blocked_at is not None) == blocked:
-                return False
-            await store.update(conn, row.id, {"blocked_at": func.now() if blocked else None}, revoke=False)
-            await check_admin_left(conn, row.name)
-            return True
+            is_change = (row.blocked_at is not None) != blocked
+            if is_change:
+                await store.update(conn, row.id, {"blocked_at": func.now() if blocked else None}, revoke=False)
+                await check_admin_left(conn, row.name)
+            await keep(conn, is_change)
+            return is_change
 
         deed = Deed("block" if blocked else "unblock", RESOURCE, principal[:80])
         return await changed(self._db, caller, deed, work)

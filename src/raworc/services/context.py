@@ -14,6 +14,7 @@ from raworc.errors import Conflict, Unavailable
 from raworc.ids import new_id
 from raworc.services import agents
 from raworc.services.accounts import Caller
+from raworc.services.answers import Keep, unkept
 from raworc.services.changes import compaction_queued, marked, woken
 from raworc.services.queue import QueueLimits, check_room
 from raworc.services.turns import Turns
@@ -66,7 +67,7 @@ class Context:
             row = await agents.find(conn, caller, name, "get")
             return self._usage(row.name, await store.measure(conn, row.session_id))
 
-    async def clear(self, caller: Caller, name: str) -> ContextUsage:
+    async def clear(self, caller: Caller, name: str, keep: Keep[ContextUsage] = unkept) -> ContextUsage:
         """Forget what was said until now, also by the turn in work, which itself goes on with it."""
 
         async def work(conn: AsyncConnection) -> ContextUsage:
@@ -75,11 +76,13 @@ class Context:
             if made is None:
                 raise LookupError("A cutoff that builds on any other is always made")
             await marked(row.id, cleared(rfc3339(made.at)), caller.name, marker).write(conn, row.session_id)
-            return self._usage(row.name, await store.measure(conn, row.session_id))
+            usage = self._usage(row.name, await store.measure(conn, row.session_id))
+            await keep(conn, usage)
+            return usage
 
         return await self._db.run(work)
 
-    async def restore(self, caller: Caller, name: str) -> ContextUsage:
+    async def restore(self, caller: Caller, name: str, keep: Keep[ContextUsage] = unkept) -> ContextUsage:
         """Take the newest cutoff back: what it cut off is history again, its summary is not.
 
         Raises:
@@ -93,7 +96,9 @@ class Context:
                 raise Conflict(f"Agent '{row.name}' has its whole context: there is no cutoff to take back")
             told = restored(None if at is None else rfc3339(at))
             await marked(row.id, told, caller.name).write(conn, row.session_id)
-            return self._usage(row.name, await store.measure(conn, row.session_id))
+            usage = self._usage(row.name, await store.measure(conn, row.session_id))
+            await keep(conn, usage)
+            return usage
 
         return await self._db.run(work)
 
@@ -106,7 +111,20 @@ class Context:
             Unavailable: the model does not answer now.
             GatewayTimeout: not done in time; the work goes on.
         """
-        turn_id = await self._db.run(lambda conn: self._queue(conn, caller, name))
+        return await self.compacted(caller, name, await self.begin_compaction(caller, name), timeout_s)
+
+    async def begin_compaction(self, caller: Caller, name: str, keep: Keep[uuid.UUID] = unkept) -> uuid.UUID:
+        """The first half of :meth:`compact`: the turn that does it."""
+
+        async def work(conn: AsyncConnection) -> uuid.UUID:
+            turn_id = await self._queue(conn, caller, name)
+            await keep(conn, turn_id)
+            return turn_id
+
+        return await self._db.run(work)
+
+    async def compacted(self, caller: Caller, name: str, turn_id: uuid.UUID, timeout_s: float) -> ContextUsage:
+        """The second half of :meth:`compact`: what that turn came to."""
         turn = await self._responses.wait(caller, name, turn_id, timeout_s)
         if turn.status != "completed":
             async with self._db.reading() as conn:

@@ -21,6 +21,7 @@ from raworc.errors import BadRequest, Conflict, FieldError, Forbidden, NotFound
 from raworc.ids import new_id
 from raworc.services import audit
 from raworc.services.accounts import Caller, grants_of, renewed
+from raworc.services.answers import Keep, unkept
 from raworc.services.audit import Deed
 from raworc.services.passwords import Passwords, check_password
 from raworc.services.proofs import Proofs
@@ -91,7 +92,7 @@ class Operators:
         async with self._db.reading() as conn:
             return view(await find(conn, caller, name, "get"))
 
-    async def create(self, caller: Caller, new: NewOperator) -> OperatorView:
+    async def create(self, caller: Caller, new: NewOperator, keep: Keep[OperatorView] = unkept) -> OperatorView:
         """Make an account.
 
         Raises:
@@ -115,7 +116,9 @@ class Operators:
             await store.insert(conn, {**values, "description": text, "active": new.active})
             if new.role == "admin":
                 await store.make_admin(conn, new_id(), account_id)
-            return await _view_now(conn, new.name)
+            made = await _view_now(conn, new.name)
+            await keep(conn, made)
+            return made
 
         try:
             return await changed(self._db, caller, deed, work)

@@ -14,6 +14,7 @@ from raworc.domain.names import is_agent_name
 from raworc.services import agents, audit
 from raworc.services.accounts import Caller
 from raworc.services.agents import AgentView
+from raworc.services.answers import Keep, unkept
 from raworc.services.audit import Deed
 from raworc.store import agents as store
 from raworc.store.database import Database
@@ -37,7 +38,9 @@ class Published:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def publish(self, caller: Caller, name: str, permissions: Permissions) -> AgentView:
+    async def publish(
+        self, caller: Caller, name: str, permissions: Permissions, keep: Keep[AgentView] = unkept
+    ) -> AgentView:
         """Show an agent to everybody; a published one gets other permissions and keeps its time.
 
         Raises as ``agents.find`` for the verb ``update``.
@@ -56,18 +59,18 @@ class Published:
             await store.update(conn, row.id, values)
             offered = shown | {"secrets": permissions.secrets is True}
             await audit.done(conn, caller, Deed("publish", "agents", row.name, row.space, offered))
-            return agents.view(await agents.find(conn, caller, name, "get"), caller)
+            return await agents.shown(conn, caller, name, keep)
 
         return await self._db.run(work)
 
-    async def unpublish(self, caller: Caller, name: str) -> AgentView:
+    async def unpublish(self, caller: Caller, name: str, keep: Keep[AgentView] = unkept) -> AgentView:
         """Show it to nobody else any more; remixes that were made stay. Raises as :meth:`publish`."""
 
         async def work(conn: AsyncConnection) -> AgentView:
             row = await agents.find_locked(conn, caller, name, "update")
             await store.update(conn, row.id, _UNPUBLISHED)
             await audit.done(conn, caller, Deed("unpublish", "agents", row.name, row.space))
-            return agents.view(await agents.find(conn, caller, name, "get"), caller)
+            return await agents.shown(conn, caller, name, keep)
 
         return await self._db.run(work)
 

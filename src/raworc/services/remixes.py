@@ -19,6 +19,7 @@ from raworc.ids import new_id
 from raworc.services import agents, audit
 from raworc.services.accounts import Caller
 from raworc.services.agents import AgentRow, AgentView
+from raworc.services.answers import Keep, unkept
 from raworc.services.audit import Deed
 from raworc.services.births import Birth, born, may_create
 from raworc.services.queue import QueueLimits
@@ -53,7 +54,7 @@ class Remixes:
         self._secrets = secrets
         self._limits = QueueLimits.of(settings)
 
-    async def make(self, caller: Caller, parent_name: str, wish: Remix) -> AgentView:
+    async def make(self, caller: Caller, parent_name: str, wish: Remix, keep: Keep[AgentView] = unkept) -> AgentView:
         """The new agent, owned by the caller, in the parent's space where he may create agents, else in the common one.
 
         Raises:
@@ -75,7 +76,7 @@ class Remixes:
                 values = await self._secrets.values(conn, parent.id, parent.space)
                 await self._secrets.put(conn, agent_id, birth.home.space, values)
                 await _tell(conn, caller, parent, wish.name, sorted(values))
-            return agents.view(await agents.find(conn, caller, wish.name, "get"), caller)
+            return await agents.shown(conn, caller, wish.name, keep)
 
         try:
             return await self._db.run(work)

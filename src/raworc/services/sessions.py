@@ -22,6 +22,7 @@ from raworc.ids import new_id
 from raworc.services import agents
 from raworc.services.accounts import Caller
 from raworc.services.agents import AgentRow, AgentView
+from raworc.services.answers import Keep, unkept
 from raworc.services.changes import Change, cancelled, queued, slept, woken
 from raworc.services.progress import StateChanged, StateShown
 from raworc.services.queue import QueueLimits, check_room
@@ -57,7 +58,7 @@ class Sessions:
         self._db = db
         self._limits = limits
 
-    async def set_state(self, caller: Caller, name: str, state: str) -> str:
+    async def set_state(self, caller: Caller, name: str, state: str, keep: Keep[str] = unkept) -> str:
         """Bring the session to ``state``, which is answered; the present state changes nothing.
 
         ``slept`` sleeps at once, ``busy`` holds, ``idle`` ends a hold or wakes.
@@ -75,31 +76,36 @@ class Sessions:
             row = await agents.find_locked(conn, caller, name, "update")
             open_turns = await turns.open_turns(conn, row.session_id)
             await _fulfil(conn, row, _request(row, open_turns, wanted), open_turns, caller)
+            await keep(conn, wanted)
             return wanted
 
         return await self._db.run(work)
 
-    async def busy(self, caller: Caller, name: str) -> None:
+    async def busy(self, caller: Caller, name: str, keep: Keep[str] = unkept) -> str:
         """Hold: shown as busy, the idle timer paused, until ``idle`` or the busy timeout; also while a turn runs.
 
         Raises:
             Conflict: asleep.
         """
 
-        async def work(conn: AsyncConnection) -> None:
+        async def work(conn: AsyncConnection) -> str:
             row = await agents.find_locked(conn, caller, name, "update")
             if row.state in ASLEEP:
                 raise Conflict(f"Agent '{row.name}' is asleep: wake it first")
             if row.busy_hold_from is None:
                 await _fulfil(conn, row, "hold", [], caller)
+            await keep(conn, "busy")
+            return "busy"
 
-        await self._db.run(work)
+        return await self._db.run(work)
 
-    async def idle(self, caller: Caller, name: str) -> None:
+    async def idle(self, caller: Caller, name: str, keep: Keep[str] = unkept) -> str:
         """End a hold; a sleeping session wakes. Raises as `set_state`."""
-        await self.set_state(caller, name, "idle")
+        return await self.set_state(caller, name, "idle", keep)
 
-    async def sleep(self, caller: Caller, name: str, *, delay_s: int | None, note: str | None) -> AgentView:
+    async def sleep(
+        self, caller: Caller, name: str, *, delay_s: int | None, note: str | None, keep: Keep[AgentView] = unkept
+    ) -> AgentView:
         """Sleep after ``delay_s`` seconds (at least 5), instead of whenever that was planned before.
 
         Raises:
@@ -117,11 +123,11 @@ class Sessions:
                 raise BadRequest(f"Agent '{row.name}' is asleep already")
             await store.schedule_sleep(conn, row.session_id, delay_s=delay, note=remark, by=caller.name)
             await store.tell_operators(conn, row.session_id)
-            return agents.view(await agents.find(conn, caller, name, "get"), caller)
+            return await agents.shown(conn, caller, name, keep)
 
         return await self._db.run(work)
 
-    async def wake(self, caller: Caller, name: str, *, prompt: str | None) -> AgentView:
+    async def wake(self, caller: Caller, name: str, *, prompt: str | None, keep: Keep[AgentView] = unkept) -> AgentView:
         """Leave the sleep; ``prompt`` becomes a turn.
 
         Raises:
@@ -141,21 +147,22 @@ class Sessions:
                 change += queued(new_id(), row.id, given, caller.name)
             await change.write(conn, row.session_id)
             await store.want(conn, row.session_id, "idle")
-            return agents.view(await agents.find(conn, caller, name, "get"), caller)
+            return await agents.shown(conn, caller, name, keep)
 
         return await self._db.run(work)
 
-    async def cancel(self, caller: Caller, name: str) -> CancelAnswer:
+    async def cancel(self, caller: Caller, name: str, keep: Keep[CancelAnswer] = unkept) -> CancelAnswer:
         """Settle the processing turn, else the newest pending one; nothing when there is neither."""
 
         async def work(conn: AsyncConnection) -> CancelAnswer:
             row = await agents.find_locked(conn, caller, name, "update")
             open_turns = await turns.open_turns(conn, row.session_id)
-            if not open_turns:
-                return CancelAnswer(row.name, cancelled=False)
-            turn = next((turn for turn in open_turns if turn.status == "processing"), open_turns[-1])
-            await stopped(row, [turn], cancelled([turn], "user_cancel")).write(conn, row.session_id)
-            return CancelAnswer(row.name, cancelled=True)
+            if open_turns:
+                turn = next((turn for turn in open_turns if turn.status == "processing"), open_turns[-1])
+                await stopped(row, [turn], cancelled([turn], "user_cancel")).write(conn, row.session_id)
+            done = CancelAnswer(row.name, cancelled=bool(open_turns))
+            await keep(conn, done)
+            return done
 
         return await self._db.run(work)
 

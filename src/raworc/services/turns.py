@@ -16,6 +16,7 @@ from raworc.ids import new_id
 from raworc.services import agents
 from raworc.services.accounts import Caller, renewed
 from raworc.services.agents import AgentRow
+from raworc.services.answers import Keep, unkept
 from raworc.services.changes import Change, appended, cancelled, queued, woken
 from raworc.services.progress import ResponseChanged
 from raworc.services.queue import QueueLimits, check_room
@@ -89,7 +90,15 @@ class Turns:
         self._listener = listener
         self._limits = QueueLimits.of(settings)
 
-    async def start(self, caller: Caller, name: str, given: object, *, when_busy: WhenBusy = "queue") -> TurnView:
+    async def start(
+        self,
+        caller: Caller,
+        name: str,
+        given: object,
+        *,
+        when_busy: WhenBusy = "queue",
+        keep: Keep[TurnView] = unkept,
+    ) -> TurnView:
         """Queue an input; a sleeping agent wakes for it.
 
         ``interrupt`` cancels what is processing first; what waits already stays before the new one.
@@ -111,7 +120,9 @@ class Turns:
                 change = woken(row.id, caller.name, "implicit_wake") + change
                 await sessions.want(conn, row.session_id, "idle")
             at = (await change.write(conn, row.session_id)).at
-            return TurnView(turn_id, row.name, "pending", input_content(content), [], [], at, at)
+            made = TurnView(turn_id, row.name, "pending", input_content(content), [], [], at, at)
+            await keep(conn, made)
+            return made
 
         return await self._db.run(work)
 

@@ -144,6 +144,17 @@ data_keys = Table(  # one per space and version, wrapped by the master key
     _moment("created_at", default=True),
 )
 
+kept_answers = Table(  # of requests with an Idempotency-Key, for 24 hours
+    "kept_answers",
+    metadata,
+    Column("account_id", UUID, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", LargeBinary, nullable=False),  # of method, path and body, under a key of the home
+    Column("body", LargeBinary, nullable=False),
+    _moment("created_at", default=True),
+    Index("ix_kept_answers_created_at", "created_at"),
+)
+
 # ── agents and their sessions ────────────────────────────────────────────────────────────────────────
 sessions = Table(
     "sessions",

@@ -24,6 +24,7 @@ from raworc.metrics import Metrics
 from raworc.sandbox.files import workspace_files
 from raworc.services.accounts import Accounts
 from raworc.services.agents import Agents
+from raworc.services.answers import Answers
 from raworc.services.blocklist import Blocklist
 from raworc.services.context import Context
 from raworc.services.events import Events
@@ -86,8 +87,9 @@ async def server_parts(settings: Settings, process: str = "server") -> AsyncGene
             turns=turns,
             context=Context(db, turns, settings),
             events=Events(db, listener),
-            files=AgentFiles(db, workspace_files(settings.sessions_dir, settings.uid_base)),
+            files=AgentFiles(db, workspace_files(settings.sessions_dir, settings.uid_base), settings.sessions_dir),
             requests=requests,
+            answers=Answers(db, keys.jwt),
             telemetry=Telemetry(metrics, db, worker=worker.id, home=settings.home, token=settings.metrics_token),
             ready=_ready(db),
             storage=Storage.of(settings),

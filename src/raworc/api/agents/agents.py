@@ -11,6 +11,7 @@ from raworc.api.agents.schemas import Agent, AgentChangeBody, AgentState, ListAg
 from raworc.api.agents.sharing_schemas import RemixBody
 from raworc.api.auth import MayCreate, MayDelete, MayGet, MayList, MayUpdate
 from raworc.api.bodies import JsonBody
+from raworc.api.once import Once
 from raworc.api.parts import parts_of
 from raworc.api.queries import Offset, PageNumber, PageSize
 from raworc.api.render import Empty, Json
@@ -53,7 +54,7 @@ async def list_agents(  # noqa: PLR0913  the document's six filters
 
 
 async def create_agent(
-    request: Request, caller: MayCreate, body: Annotated[NewAgentBody, Depends(JsonBody(NewAgentBody))]
+    request: Request, caller: MayCreate, body: Annotated[NewAgentBody, Depends(JsonBody(NewAgentBody))], once: Once
 ) -> Response:
     """A new agent; it is `init` until its sandbox is up."""
     new = NewAgent(
@@ -76,7 +77,8 @@ async def create_agent(
         guardrails=body.guardrails,
         knowledge_bases=body.knowledge_bases,
     )
-    return Json(agent_object(await parts_of(request).agents.create(caller, new)))
+    agents = parts_of(request).agents
+    return await once.answer(caller, lambda keep: agents.create(caller, new, keep), agent_object)
 
 
 async def update_agent(
@@ -103,11 +105,12 @@ async def update_agent(
 
 
 async def remix_agent(
-    request: Request, name: str, caller: MayCreate, body: Annotated[RemixBody, Depends(JsonBody(RemixBody))]
+    request: Request, name: str, caller: MayCreate, body: Annotated[RemixBody, Depends(JsonBody(RemixBody))], once: Once
 ) -> Response:
     """A new agent that starts as this one stands, its own or a published one; `init` until its files are copied."""
     wish = Remix(body.name, metadata=body.metadata, code=body.code, secrets=body.secrets, prompt=body.prompt)
-    return Json(agent_object(await parts_of(request).remixes.make(caller, name, wish)))
+    remixes = parts_of(request).remixes
+    return await once.answer(caller, lambda keep: remixes.make(caller, name, wish, keep), agent_object)
 
 
 async def delete_agent(request: Request, name: str, caller: MayDelete) -> Response:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from raworc.api.agents.account_schemas import BlockAnswer, BlockedPrincipal, PrincipalBody, UnblockAnswer
 from raworc.api.auth import MayListAccounts, MayUpdateAccount
 from raworc.api.bodies import JsonBody
+from raworc.api.once import Once
 from raworc.api.parts import parts_of
 from raworc.api.queries import AccountLimit, Offset
 from raworc.api.render import Json, moment
@@ -35,14 +36,24 @@ async def list_blocked(
     )
 
 
-async def block(request: Request, caller: MayUpdateAccount, body: Principal) -> Response:
+async def block(request: Request, caller: MayUpdateAccount, body: Principal, once: Once) -> Response:
     """Keep an account out, from its next request on."""
-    return Json({"blocked": True, "created": await parts_of(request).blocklist.block(caller, body.principal)})
+    blocklist, principal = parts_of(request).blocklist, body.principal
+    return await once.answer(
+        caller,
+        lambda keep: blocklist.block(caller, principal, keep),
+        lambda created: {"blocked": True, "created": created},
+    )
 
 
-async def unblock(request: Request, caller: MayUpdateAccount, body: Principal) -> Response:
+async def unblock(request: Request, caller: MayUpdateAccount, body: Principal, once: Once) -> Response:
     """Let an account in again, with the tokens that it had."""
-    return Json({"blocked": False, "deleted": await parts_of(request).blocklist.unblock(caller, body.principal)})
+    blocklist, principal = parts_of(request).blocklist, body.principal
+    return await once.answer(
+        caller,
+        lambda keep: blocklist.unblock(caller, principal, keep),
+        lambda deleted: {"blocked": False, "deleted": deleted},
+    )
 
 
 ROUTES: Final = (

@@ -1,16 +1,19 @@
 """An agent's context: how full it is; clear, compact, restore."""
 
+import uuid
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from raworc.api.agents.render import context_usage
+from raworc.api.agents.responses import turn_id
 from raworc.api.agents.schemas import AgentContextUsage
 from raworc.api.auth import MayGet, MayUpdate
 from raworc.api.connection import while_connected
+from raworc.api.once import Once, replayed
 from raworc.api.parts import parts_of
-from raworc.api.render import Json
+from raworc.api.render import Json, encode
 from raworc.api.routes import Route
 from raworc.errors import Conflict, GatewayTimeout, RateLimited, StorageFull
 
@@ -20,21 +23,28 @@ async def get_context(request: Request, name: str, caller: MayGet) -> Response:
     return Json(context_usage(await parts_of(request).context.usage(caller, name)))
 
 
-async def clear_context(request: Request, name: str, caller: MayUpdate) -> Response:
+async def clear_context(request: Request, name: str, caller: MayUpdate, once: Once) -> Response:
     """Forget what was said until now; the responses stay readable."""
-    return Json(context_usage(await parts_of(request).context.clear(caller, name)))
+    context = parts_of(request).context
+    return await once.answer(caller, lambda keep: context.clear(caller, name, keep), context_usage)
 
 
-async def compact_context(request: Request, name: str, caller: MayUpdate) -> Response:
+async def compact_context(request: Request, name: str, caller: MayUpdate, once: Once) -> Response:
     """Let a summary stand for what was said until now. The answer comes when the model has made it."""
     parts = parts_of(request)
-    compacting = parts.context.compact(caller, name, parts.blocking_timeout_s)
-    return Json(context_usage(await while_connected(request, compacting)))
+    begun = await once.answered(caller, lambda keep: parts.context.begin_compaction(caller, name, keep), _named)
+    compacting = parts.context.compacted(caller, name, turn_id(begun.id), parts.blocking_timeout_s)
+    return replayed(begun, encode(context_usage(await while_connected(request, compacting))))
 
 
-async def restore_context(request: Request, name: str, caller: MayUpdate) -> Response:
+async def restore_context(request: Request, name: str, caller: MayUpdate, once: Once) -> Response:
     """Take the newest cutoff back, by a clear or a compaction: what it cut off counts again."""
-    return Json(context_usage(await parts_of(request).context.restore(caller, name)))
+    context = parts_of(request).context
+    return await once.answer(caller, lambda keep: context.restore(caller, name, keep), context_usage)
+
+
+def _named(turn: uuid.UUID) -> dict[str, str]:
+    return {"id": str(turn)}
 
 
 _COMPACTING_FAILS: Final = (Conflict, RateLimited, StorageFull, GatewayTimeout)

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from raworc.api.agents.account_schemas import NewOperatorBody, Operator, OperatorChangeBody, PasswordBody
 from raworc.api.auth import AnyCaller, MayCreateAccount, MayDeleteAccount, MayUpdateAccount
 from raworc.api.bodies import JsonBody
+from raworc.api.once import Once
 from raworc.api.parts import parts_of
 from raworc.api.queries import AccountLimit, Offset
 from raworc.api.render import Empty, Json, moment
@@ -26,7 +27,10 @@ async def list_operators(
 
 
 async def create_operator(
-    request: Request, caller: MayCreateAccount, body: Annotated[NewOperatorBody, Depends(JsonBody(NewOperatorBody))]
+    request: Request,
+    caller: MayCreateAccount,
+    body: Annotated[NewOperatorBody, Depends(JsonBody(NewOperatorBody))],
+    once: Once,
 ) -> Response:
     """A new account."""
     new = NewOperator(
@@ -36,7 +40,8 @@ async def create_operator(
         active=body.active is not False,
         role=body.role or "user",
     )
-    return Json(_operator(await parts_of(request).operators.create(caller, new)))
+    operators = parts_of(request).operators
+    return await once.answer(caller, lambda keep: operators.create(caller, new, keep), _operator)
 
 
 async def get_operator(request: Request, name: str, caller: AnyCaller) -> Response:

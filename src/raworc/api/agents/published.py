@@ -11,6 +11,7 @@ from raworc.api.agents.schemas import Agent
 from raworc.api.agents.sharing_schemas import PublishBody
 from raworc.api.auth import MayUpdate
 from raworc.api.bodies import JsonBody
+from raworc.api.once import Once
 from raworc.api.parts import parts_of
 from raworc.api.queries import Offset, PageSize
 from raworc.api.render import Json
@@ -20,16 +21,22 @@ from raworc.services.published import Permissions
 
 
 async def publish_agent(
-    request: Request, name: str, caller: MayUpdate, body: Annotated[PublishBody, Depends(JsonBody(PublishBody))]
+    request: Request,
+    name: str,
+    caller: MayUpdate,
+    body: Annotated[PublishBody, Depends(JsonBody(PublishBody))],
+    once: Once,
 ) -> Response:
     """Show the agent to everybody and let every account remix it; done again, it changes the permissions."""
     permissions = Permissions(code=body.code, secrets=body.secrets, content=body.content)
-    return Json(agent_object(await parts_of(request).published.publish(caller, name, permissions)))
+    published = parts_of(request).published
+    return await once.answer(caller, lambda keep: published.publish(caller, name, permissions, keep), agent_object)
 
 
-async def unpublish_agent(request: Request, name: str, caller: MayUpdate) -> Response:
+async def unpublish_agent(request: Request, name: str, caller: MayUpdate, once: Once) -> Response:
     """Show the agent to nobody else any more; remixes that were made stay."""
-    return Json(agent_object(await parts_of(request).published.unpublish(caller, name)))
+    published = parts_of(request).published
+    return await once.answer(caller, lambda keep: published.unpublish(caller, name, keep), agent_object)
 
 
 async def list_published(request: Request, limit: PageSize = 100, offset: Offset = 0) -> Response:

@@ -12,9 +12,10 @@ from raworc.api.agents.schemas import NewResponseBody, ResponseChangeBody, Respo
 from raworc.api.auth import MayGet, MayUpdate
 from raworc.api.bodies import JsonBody
 from raworc.api.connection import while_connected
+from raworc.api.once import Once, replayed
 from raworc.api.parts import parts_of
 from raworc.api.queries import Offset, ResponseLimit
-from raworc.api.render import Json
+from raworc.api.render import Json, encode
 from raworc.api.routes import Route
 from raworc.errors import Conflict, GatewayTimeout, NotFound, RateLimited, StorageFull
 from raworc.ids import TurnId
@@ -22,15 +23,26 @@ from raworc.services.turns import TurnChange
 
 
 async def create_response(
-    request: Request, name: str, caller: MayUpdate, body: Annotated[NewResponseBody, Depends(JsonBody(NewResponseBody))]
+    request: Request,
+    name: str,
+    caller: MayUpdate,
+    body: Annotated[NewResponseBody, Depends(JsonBody(NewResponseBody))],
+    once: Once,
 ) -> Response:
-    """Give the agent work. With `background: false` the answer comes when it is done, within 15 minutes."""
+    """Give the agent work. With `background: false` the answer comes when it is done, within 15 minutes.
+
+    Asked again under the same `Idempotency-Key`, that waits for the same work.
+    """
     parts = parts_of(request)
-    turn = await parts.turns.start(caller, name, body.input, when_busy=body.when_busy)
-    if not body.background:
-        waiting = parts.turns.wait(caller, name, turn.id, parts.blocking_timeout_s)
-        turn = await while_connected(request, waiting)
-    return Json(response_object(turn))
+    started = await once.answered(
+        caller,
+        lambda keep: parts.turns.start(caller, name, body.input, when_busy=body.when_busy, keep=keep),
+        response_object,
+    )
+    if body.background:
+        return replayed(started)
+    waiting = parts.turns.wait(caller, name, turn_id(started.id), parts.blocking_timeout_s)
+    return replayed(started, encode(response_object(await while_connected(request, waiting))))
 
 
 async def list_responses(

@@ -19,6 +19,7 @@ from raworc.api.agents.schemas import (
 )
 from raworc.api.auth import MayGet, MayUpdate
 from raworc.api.bodies import JsonBody
+from raworc.api.once import Once
 from raworc.api.parts import parts_of
 from raworc.api.render import Json
 from raworc.api.routes import Route
@@ -33,42 +34,55 @@ async def set_state(
     return Json({"success": True, "state": state})
 
 
-async def hold_busy(request: Request, name: str, caller: MayUpdate) -> Response:
+async def hold_busy(request: Request, name: str, caller: MayUpdate, once: Once) -> Response:
     """Show the agent as busy and pause its idle timer, until `/idle` or the busy timeout."""
-    await parts_of(request).sessions.busy(caller, name)
-    return Json({"success": True, "state": "busy", "timeout_status": "paused"})
+    sessions = parts_of(request).sessions
+    return await once.answer(caller, lambda keep: sessions.busy(caller, name, keep), _held)
 
 
-async def release_idle(request: Request, name: str, caller: MayUpdate) -> Response:
+async def release_idle(request: Request, name: str, caller: MayUpdate, once: Once) -> Response:
     """End a hold; a sleeping agent wakes."""
-    await parts_of(request).sessions.idle(caller, name)
-    return Json({"success": True, "state": "idle", "timeout_status": "active"})
+    sessions = parts_of(request).sessions
+    return await once.answer(caller, lambda keep: sessions.idle(caller, name, keep), _held)
 
 
 async def sleep_agent(
-    request: Request, name: str, caller: MayUpdate, body: Annotated[SleepBody, Depends(JsonBody(SleepBody))]
+    request: Request, name: str, caller: MayUpdate, body: Annotated[SleepBody, Depends(JsonBody(SleepBody))], once: Once
 ) -> Response:
     """Sleep after a delay of at least 5 seconds: the sandbox goes, the files stay."""
-    sessions = parts_of(request).sessions
-    return Json(agent_object(await sessions.sleep(caller, name, delay_s=body.delay_seconds, note=body.note)))
+    sessions, delay_s = parts_of(request).sessions, body.delay_seconds
+    return await once.answer(
+        caller, lambda keep: sessions.sleep(caller, name, delay_s=delay_s, note=body.note, keep=keep), agent_object
+    )
 
 
 async def wake_agent(
-    request: Request, name: str, caller: MayUpdate, body: Annotated[WakeBody, Depends(JsonBody(WakeBody))]
+    request: Request, name: str, caller: MayUpdate, body: Annotated[WakeBody, Depends(JsonBody(WakeBody))], once: Once
 ) -> Response:
     """A fresh sandbox around the same files, and work for it when there is a prompt."""
-    return Json(agent_object(await parts_of(request).sessions.wake(caller, name, prompt=body.prompt)))
+    sessions = parts_of(request).sessions
+    return await once.answer(
+        caller, lambda keep: sessions.wake(caller, name, prompt=body.prompt, keep=keep), agent_object
+    )
 
 
-async def cancel_agent(request: Request, name: str, caller: MayUpdate) -> Response:
+async def cancel_agent(request: Request, name: str, caller: MayUpdate, once: Once) -> Response:
     """Stop the response in work, else drop the newest one waiting."""
-    done = await parts_of(request).sessions.cancel(caller, name)
-    return Json({"status": "ok", "agent": done.agent_name, "cancelled": done.cancelled})
+    sessions = parts_of(request).sessions
+    return await once.answer(
+        caller,
+        lambda keep: sessions.cancel(caller, name, keep),
+        lambda done: {"status": "ok", "agent": done.agent_name, "cancelled": done.cancelled},
+    )
 
 
 async def runtime(request: Request, name: str, caller: MayGet) -> Response:
     """How long the agent has been awake: in all, and since its last wake (0 while it sleeps)."""
     return Json(vars(await parts_of(request).sessions.runtime(caller, name)))
+
+
+def _held(state: str) -> dict[str, object]:
+    return {"success": True, "state": state, "timeout_status": "paused" if state == "busy" else "active"}
 
 
 ROUTES: Final = (

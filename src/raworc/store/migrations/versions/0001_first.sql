@@ -240,6 +240,18 @@ CREATE TABLE bindings (
 
 CREATE INDEX ix_bindings_account_id ON bindings (account_id);
 
+CREATE TABLE kept_answers (
+    account_id UUID NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint BYTEA NOT NULL,
+    body BYTEA NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    CONSTRAINT pk_kept_answers PRIMARY KEY (account_id, key),
+    CONSTRAINT fk_kept_answers_account_id FOREIGN KEY(account_id) REFERENCES accounts (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_kept_answers_created_at ON kept_answers (created_at);
+
 CREATE TABLE agents (
     id UUID NOT NULL,
     kind TEXT NOT NULL,
