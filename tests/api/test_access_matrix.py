@@ -61,6 +61,7 @@ TABLE: dict[str, May | Public] = {
     "GET /api/v0/health": Public(200),
     "GET /livez": Public(200),
     "GET /readyz": Public(200),
+    "GET /metrics": Public(200),  # to this machine; tests/api/test_metrics.py asks from elsewhere
     "POST /api/v0/auth/login": Public(401, {"user": "{fresh}", "pass": "wrong"}),
     "POST /api/v0/operators/{name}/login": Public(401, {"pass": "wrong"}),
     "GET /api/v0/auth": May(200, 200, 200, 200),

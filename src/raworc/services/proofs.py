@@ -4,6 +4,7 @@ Ten failures within five minutes of an account, or from an address, close it to 
 minutes are over. Tries that are refused for that are not counted, so nobody is shut out for longer.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -55,7 +56,7 @@ class Proofs:
             RateLimited: too many failures of this account or ``address``, or too many tries at once.
         """
         known = storable_text(name)[:_MAX_NAME_CHARACTERS]
-        subjects = (f"account:{known.lower()}", *((f"address:{address}",) if address else ()))
+        subjects = (_subject_of(known), *((f"address:{address}",) if address else ()))
         async with self._db.reading() as conn:
             _check(*await store.failures(conn, subjects))
             account = await store.by_name(conn, known)
@@ -68,6 +69,11 @@ class Proofs:
             failures, seconds = await store.failures(conn, subjects)
         _check(failures - 1, seconds)
         raise Unauthorized(wrong)
+
+
+def _subject_of(name: str) -> str:
+    """Digested, because people type passwords where names belong."""
+    return "account:" + hashlib.sha256(name.lower().encode()).hexdigest()
 
 
 def _check(failures: int, seconds: int) -> None:

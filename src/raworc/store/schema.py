@@ -113,7 +113,7 @@ bindings = Table(
 login_failures = Table(  # what slows down guessing; a row counts for five minutes from ``since``
     "login_failures",
     metadata,
-    Column("subject", Text, primary_key=True),  # account:<name> or address:<ip>
+    Column("subject", Text, primary_key=True),  # account:<digest of the name> or address:<ip>
     Column("failures", Integer, nullable=False),
     _moment("since", default=True),
 )
