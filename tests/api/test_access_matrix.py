@@ -112,6 +112,8 @@ TABLE: dict[str, May | Public] = {
     "GET /api/v0/agents/{name}/files/metadata/{path:file}": May(403, 403, 404, 404),
     "GET /api/v0/agents/{name}/files/read/{path:file}": May(403, 403, 404, 404),
     "DELETE /api/v0/agents/{name}/files/delete/{path:file}": May(403, 403, 404, 404),
+    "PUT /api/v0/agents/{name}/files/write/{path:file}": May(403, 403, 409, 409),
+    "GET /api/v0/agents/{name}/files/archive": May(403, 403, 200, 200),
 }
 
 
