@@ -16,10 +16,12 @@ from pydantic.json_schema import models_json_schema
 
 from raworc.api.auth import Permission, SignedIn
 from raworc.api.bodies import Body, JsonBody, RawBody
+from raworc.api.once import Keyed
 from raworc.api.routes import Route
 from raworc.api.schemas import Problem
 from raworc.errors import (
     BadRequest,
+    Conflict,
     DatabaseUnavailable,
     Forbidden,
     NotFound,
@@ -71,6 +73,8 @@ def errors_of(route: Route, dependencies: Sequence[object]) -> list[type[RaworcE
         found += [Unauthorized, DatabaseUnavailable]
     if any(isinstance(item, Permission) for item in dependencies):
         found += [Forbidden, *([NotFound] if "{" in route.path else [])]
+    if any(isinstance(item, Keyed) for item in dependencies):
+        found += [Conflict]
     if any(isinstance(item, JsonBody | RawBody) for item in dependencies):
         found += [PayloadTooLarge, RequestTimeout]
     return sorted(found, key=lambda error: error.status)
