@@ -16,6 +16,7 @@ from raworc.api.app import ROUTES, create_api
 from raworc.api.app import Api as Outer
 from raworc.api.problems import problem
 from raworc.errors import BadRequest
+from raworc.metrics import Metrics
 from raworc.services.accounts import Accounts
 from raworc.services.tokens import Tokens
 from raworc.store.database import Database
@@ -272,11 +273,16 @@ async def test_a_request_is_logged_by_its_route_without_token_or_body(admin: Api
 
 
 # ── what callers cannot bring about ──────────────────────────────────────────────────────────────────
+COUNTING = SimpleNamespace(metrics=Metrics())
+
+
 async def broken(*_scope_receive_send: object) -> None:
     raise RuntimeError("canary-7d1f: password=hunter2")
 
 
-@pytest.mark.parametrize("app", [Outer(broken), create_api(cast("Any", SimpleNamespace(ready=broken)))])
+@pytest.mark.parametrize(
+    "app", [Outer(broken, Metrics()), create_api(cast("Any", SimpleNamespace(ready=broken, telemetry=COUNTING)))]
+)
 async def test_a_defect_is_500_without_its_details_and_logged_without_its_message(app: Outer):
     transport = httpx2.ASGITransport(app=app)
     with capture_logs() as logs:
@@ -299,7 +305,7 @@ async def test_while_the_database_is_away_it_is_503_with_retry_after():
         async with db.reading():
             pass
 
-    parts = SimpleNamespace(accounts=Accounts(db, tokens), ready=ready)
+    parts = SimpleNamespace(accounts=Accounts(db, tokens), ready=ready, telemetry=COUNTING)
     transport = httpx2.ASGITransport(app=create_api(cast("Any", parts)))
     headers = {"authorization": f"Bearer {token}"}
     async with httpx2.AsyncClient(transport=transport, base_url="http://test", headers=headers) as http:
