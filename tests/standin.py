@@ -1,6 +1,7 @@
 """A stand-in provider that answers with exactly the bytes it is told to, as slowly and as badly as wanted."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ class Standin:
 
 
 @asynccontextmanager
-async def standin(play: Script) -> AsyncIterator[Standin]:
+async def standin(play: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Standin]:
     """Serve ``play`` for every request; ``gone`` is set when the gateway closes a connection."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,23 +40,27 @@ async def standin(play: Script) -> AsyncIterator[Standin]:
                 seen.seen.append(await _request(reader, ahead))
                 playing = asyncio.ensure_future(play(writer))
                 leaving = asyncio.ensure_future(reader.read(1))
-                await asyncio.wait([playing, leaving], return_when=asyncio.FIRST_COMPLETED)
-                if leaving.done() and not leaving.result():
+                try:
+                    await asyncio.wait([playing, leaving], return_when=asyncio.FIRST_COMPLETED)
+                    if leaving.done() and not leaving.result():
+                        seen.gone.set()
+                        return
+                    await playing
+                    if not leaving.done():
+                        leaving.cancel()
+                        await asyncio.wait([leaving])
+                    ahead = b"" if leaving.cancelled() else leaving.result()
+                finally:
                     playing.cancel()
-                    seen.gone.set()
-                    return
-                await playing
-                if not leaving.done():
                     leaving.cancel()
-                    await asyncio.wait([leaving])
-                ahead = b"" if leaving.cancelled() else leaving.result()
+                    await asyncio.gather(playing, leaving, return_exceptions=True)
         except (asyncio.IncompleteReadError, ConnectionError):
             seen.gone.set()
         finally:
             writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, limit=2**26)
-    seen = Standin(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, limit=2**26, ssl=tls)
+    seen = Standin(f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     try:
         yield seen
     finally:
