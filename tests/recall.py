@@ -10,7 +10,8 @@ from sqlalchemy import select
 from operating import WAIT_S, World
 from raworc.domain.summary import SUMMARY_INSTRUCTION
 from raworc.ids import SessionId, WorkerId, new_id
-from raworc.operator.model import Ask, Hear, Model, ProviderError, Reply
+from raworc.operator.dialect import Ask, Reply
+from raworc.operator.model import Hear, Model, ProviderError
 from raworc.operator.session import HeldSession, Parts
 from raworc.services.agents import AgentView
 from raworc.services.steps import Steps
@@ -24,6 +25,7 @@ class Listening(Model):
     def __init__(self, model: Model, refusal: ProviderError | None = None) -> None:
         super().__init__(model._client)
         self.asked: list[list[dict[str, Any]]] = []
+        self.named: list[str] = []
         self.refusal = refusal
 
     @property
@@ -32,6 +34,7 @@ class Listening(Model):
 
     async def ask(self, ask: Ask, hear: Hear) -> Reply:
         self.asked.append(ask.prompt.messages)
+        self.named.append(ask.model)
         if self.refusal is not None and SUMMARY_INSTRUCTION in str(ask.prompt.messages[-1]):
             raise self.refusal
         return await super().ask(ask, hear)

@@ -9,13 +9,24 @@ from raworc.ids import new_id
 from raworc.services import progress
 from raworc.services.progress import ResponseChanged, SegmentAdded, StateChanged
 from raworc.store.database import Database
-from raworc.store.schema import accounts, agents, bindings, roles, segments, session_events, sessions, turns
+from raworc.store.schema import (
+    accounts,
+    agents,
+    bindings,
+    builds,
+    built_agents,
+    roles,
+    segments,
+    session_events,
+    sessions,
+    turns,
+)
 
 
 async def add_session(conn: AsyncConnection, *, state: str = "idle", **columns: object) -> uuid.UUID:
     session_id = new_id()
-    values = {"id": session_id, "space": "default", "kind": "home", "state": state}
-    await conn.execute(sessions.insert().values(**values, idle_timeout_s=300, busy_timeout_s=3600, **columns))
+    values = {"id": session_id, "space": "default", "kind": "home", "state": state, **columns}
+    await conn.execute(sessions.insert().values(**values, idle_timeout_s=300, busy_timeout_s=3600))
     return session_id
 
 
@@ -96,3 +107,20 @@ async def state_events(db: Database, session_id: uuid.UUID) -> list[str]:
             session_events.c.session_id == session_id, session_events.c.kind == "state"
         )
         return [row.body["state"] for row in await conn.execute(wanted.order_by(session_events.c.event_seq))]
+
+
+async def add_code_agent(conn: AsyncConnection, space: str, name: str, **columns: object) -> uuid.UUID:
+    """A code agent of no build."""
+    values = {"id": new_id(), "kind": "code", "name": name, "created_by": "x", "source_repo": "o/r", **columns}
+    await conn.execute(agents.insert().values(space=space, **values))
+    return values["id"]
+
+
+async def add_build(conn: AsyncConnection, space: str, *agent_ids: uuid.UUID, **built: object) -> uuid.UUID:
+    """A completed build of a space, with these agents in it."""
+    build_id, node = new_id(), built.pop("node", "here")
+    await conn.execute(builds.insert().values(id=build_id, space=space, status="completed", created_by="x", node=node))
+    made = {"digest": "d" * 64, "runtime": "python3", "handler": "main.process_message", "commit": "c", **built}
+    for agent_id in agent_ids:
+        await conn.execute(built_agents.insert().values(build_id=build_id, agent_id=agent_id, **made))
+    return build_id

@@ -18,6 +18,10 @@ url = os.environ["ANTHROPIC_BASE_URL"] + "/v1/messages"
 request = urllib.request.Request(url, json.dumps(body).encode(), headers | {"anthropic-version": "2023-06-01"})
 answer = json.load(urllib.request.urlopen(request, timeout=10))
 print(answer["content"][0]["text"])
+headers = {"content-type": "application/json", "authorization": "Bearer " + os.environ["OPENAI_API_KEY"]}
+url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
+answer = json.load(urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=10))
+print(answer["choices"][0]["message"]["content"])
 """
 
 PROBE = """
@@ -35,6 +39,7 @@ for line in sys.stdin.read().split():
 INSIDE = {
     "HEAD:/": 200,
     "GET:/v1/models": 200,
+    "GET:/v1/files": 403,
     "GET:/api/v0/agents": 404,
     "GET:/agents/api/v0/agents": 404,
     "POST:/api/v0/operators/admin/login": 404,
@@ -55,9 +60,9 @@ def agent(http: httpx2.Client) -> str:
 
 def test_a_call_from_inside_belongs_to_the_turn_that_made_it(http: httpx2.Client, agent: str) -> None:
     turn = ask(http, agent, f"```python\n{CALL}\n```")
-    assert turn["output_content"] == [{"type": "text", "content": "You said: from inside"}]
-    calls = recorded(http, f"/api/v0/agents/{agent}/responses/{turn['id']}/requests", at_least=3)
-    assert len(calls) == 3  # before the tool, in the tool, after the tool
+    assert turn["output_content"] == [{"type": "text", "content": "You said: from inside\nYou said: from inside"}]
+    calls = recorded(http, f"/api/v0/agents/{agent}/responses/{turn['id']}/requests", at_least=4)
+    assert len(calls) == 4  # before the tool, two in the tool on either wire, after the tool
     assert {call["turn_id"] for call in calls} == {turn["id"]}
     assert {call["trainId"] for call in calls} == {f"default.{agent}"}
     assert min(call["output_tokens"] for call in calls) > 0

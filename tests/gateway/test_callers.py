@@ -10,6 +10,8 @@ import jwt
 import pytest
 
 from gate import Gate, gate
+from raworc.domain.client_keys import new_key
+from raworc.services.client_keys import KeyUse
 from raworc.services.tokens import Tokens
 from raworc.wire.client import Client, Target
 from raworc.wire.frames import CallStart, Kind, unpack_start
@@ -29,7 +31,12 @@ async def at(home: Path) -> AsyncIterator[Gate]:
 
 
 def request(headers: Headers, method: str = "GET", path: str = "/v1/models") -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "host: x", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "host: x",
+        "anthropic-version: 2023-06-01",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
@@ -87,11 +94,24 @@ async def test_what_is_refused_on_the_port(at: Gate) -> None:
     assert len(starts(at)) == len(refused)
 
 
+async def test_a_refusal_has_the_shape_of_the_wire_that_was_called(at: Gate) -> None:
+    plain = await at.served.ask(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert json.loads(plain.body)["error"].keys() == {"message", "type", "param", "code"}
+    assert (json.loads(plain.body)["error"]["code"], plain.status) == ("invalid_api_key", 401)
+    assert plain.headers["x-request-id"].startswith("req_")
+    at.accounts.away = True
+    away = f"GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {at.login()}\r\n\r\n"
+    answer = await at.served.ask(away.encode())
+    assert (answer.status, json.loads(answer.body)["error"]["type"]) == (503, "server_error")
+    assert answer.headers["retry-after"] == "1"
+
+
 async def test_a_foreign_bearer_passes_on_loopback(at: Gate) -> None:
     theirs = jwt.encode({"iss": "https://idp.example", "sub": "me"}, "x" * 32, "HS256")
     odd = ".".join(["a", base64.urlsafe_b64encode(b"nonsense").decode(), "b"])
-    for bearer in ("sk-ant-oat01-abc", theirs, odd, "a.b.c"):
+    for bearer in (theirs, odd, "a.b.c"):
         assert (await public(at, authorization=f"Bearer {bearer}")).status == 200
+    assert (await public(at, authorization="Bearer sk-ant-oat01-abc")).status == 502  # a provider's: it goes out
     assert {start.caller for start in starts(at)} == {"passthrough"}
 
 
@@ -142,6 +162,31 @@ async def test_a_call_from_a_sandbox_belongs_to_a_turn_or_is_refused(at: Gate) -
         assert await by(wire, at.sandbox_token(SESSION, 3)) == 403
         at.turns.known[SESSION, 3] = TURN
         assert await by(wire, at.sandbox_token(SESSION, 3)) == 200
+
+
+async def test_a_deployed_handler_may_call_between_turns(at: Gate) -> None:
+    at.turns.known.clear()
+    agent_id = uuid.uuid4()
+    own = at.sandbox_token(SESSION, 3, agent_id)
+    async with at.door(SESSION, 3) as wire:
+        assert await by(wire, own) == 403
+        at.turns.warm.add((SESSION, 3, agent_id))
+        assert await by(wire, own) == 200
+        assert await by(wire, at.sandbox_token(SESSION, 3)) == 403, "the sandbox's own token is no handler's"
+        assert await by(wire, at.sandbox_token(SESSION, 3, uuid.uuid4())) == 403
+        at.turns.known[SESSION, 3] = TURN
+        assert await by(wire, own) == 200
+    booked = [(start.session_id, start.turn_id) for start in starts(at) if start.session_id]
+    assert {(SESSION, None), (SESSION, TURN)} <= set(booked)
+
+
+async def test_a_sandbox_reaches_models_and_not_what_else_an_account_holds(at: Gate) -> None:
+    headers = {"authorization": f"Bearer {at.sandbox_token(SESSION, 3)}"}
+    asked = {"/v1/models": 200, "/v1/files": 403, "/v1/responses/resp_1": 403, "/v1/messages/batches": 403}
+    async with at.door(SESSION, 3) as wire:
+        for path, status in asked.items():
+            await wire.send(request(headers, "GET", path))
+            assert (await wire.answer()).status == status, path
 
 
 @pytest.mark.parametrize("header", ["msl-train-id", "raworc-train-id", "msl-project-id"])
@@ -202,15 +247,19 @@ async def test_credentials_are_never_spooled(at: Gate) -> None:
 
 async def test_routes(at: Gate) -> None:
     client = Client(Target.parse(at.url))
-    headers = [(b"authorization", b"Bearer " + at.login().encode())]
+    headers = [(b"authorization", b"Bearer " + at.login().encode()), (b"anthropic-version", b"2023-06-01")]
     routes = {
         ("GET", "/v1/models"): 200,
         ("GET", "/v1/models/x"): 200,
-        ("POST", "/v1/models"): 405,
-        ("GET", "/v1/messages"): 405,
+        ("POST", "/v1/models"): 404,
+        ("GET", "/v1/messages"): 404,
         ("GET", "/v1/models/"): 404,
         ("POST", "/v1/complete"): 404,
-        ("GET", "/v1/files"): 404,
+        ("DELETE", "/v1/files/f1"): 404,
+        ("GET", "/v1/../api/v0/agents"): 404,
+        ("GET", "/v1/files/%2e%2e/%2E%2e/admin"): 404,
+        ("GET", "/v1/%252e%252e/admin"): 404,
+        ("GET", "/v1/..%5cadmin"): 404,
         ("POST", "/api/event_logging/batch"): 200,
     }
     for (method, path), status in routes.items():
@@ -224,3 +273,28 @@ async def test_routes(at: Gate) -> None:
         await wire.send(request({}, "HEAD", "/"))
         head = await wire.reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_known_key_serves_on_while_the_database_is_away(clock: tuple[Gate, list[float]]) -> None:
+    at, now = clock
+    key, other = new_key(), new_key()
+    at.keys.known[key] = KeyUse(uuid.uuid4(), "default", "its.train", (), None)
+    headers = {"x_api_key": key, "msl_train_id": "another"}
+    assert (await public(at, **headers)).status == 200
+    at.keys.away = True
+    now[0] += 599
+    assert (await public(at, **headers)).status == 200
+    assert (await public(at, x_api_key=other)).status == 529
+    now[0] += 2
+    assert (await public(at, **headers)).status == 529
+
+    found = [start for start in starts(at) if start.caller == "key"]
+    assert [(start.train_id, start.space) for start in found] == [("its.train", "default")] * 2
+
+
+@pytest.mark.parametrize("name", ["x-api-key", "authorization"])
+async def test_a_credential_that_is_sent_twice_is_refused(at: Gate, name: str) -> None:
+    """One that is ours would be passed on to the provider beside the one that counts."""
+    twice = request({name: f"Bearer {at.login()}"}).replace(b"\r\n\r\n", b"\r\n%b: foreign\r\n\r\n" % name.encode(), 1)
+    answer = await at.served.ask(twice)
+    assert (answer.status, name in json.loads(answer.body)["error"]["message"]) == (400, True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gate import Gate, gate
 from raworc.gateway.spool import SpoolLimits
-from raworc.wire.client import Client, Target, Timeouts
+from raworc.wire.client import Client, Reach, Target, Timeouts
 from raworc.wire.frames import AnswerHead, CallEnd, Kind, unpack_start, unpack_struct
 from standin import Standin, answers, chunk, json_answer, standin, stream_head
 from waiting import until
@@ -262,7 +262,11 @@ async def test_a_cut_json_answer_cuts_the_clients_connection(home: Path) -> None
 )
 async def test_a_provider_that_does_not_answer(home: Path, play, status: int, error_type: str) -> None:
     timeouts = Timeouts(first_byte_s=0.2)
-    async with standin(play) as upstream, routed(upstream, home, timeouts=timeouts) as at, httpx2.AsyncClient() as http:
+    async with (
+        standin(play) as upstream,
+        routed(upstream, home, reach=Reach(timeouts)) as at,
+        httpx2.AsyncClient() as http,
+    ):
         answer = await http.post(f"{at.url}/v1/messages", content=BODY, headers={"x-api-key": at.login()})
         assert answer.status_code == status
         assert answer.json()["error"]["type"] == ("timeout_error" if status == 504 else "api_error")

@@ -1,8 +1,10 @@
 import json
 import shlex
+from dataclasses import dataclass
 
 import pytest
 
+from raworc.domain.routing import Question
 from raworc.domain.summary import SUMMARY_INSTRUCTION, begun, continuing
 from raworc.gateway.script import BadScript, count_tokens, script
 
@@ -100,6 +102,30 @@ def test_work_whose_beginning_was_summarised_goes_on() -> None:
     said = say(user(prompt, text(begun(1))))
     assert [block["input"] for block in said] == [{"command": "echo 1"}]
     assert say(user(prompt, text(begun(1))), user([result("1", 1)]), user([result("2", 2)])) == [text("1\n2")]
+
+
+@dataclass(frozen=True)
+class Agent:
+    name: str
+    space: str = "default"
+    purpose = description = instructions = None
+    routes = ()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        ("ask pay-eu, or pay", "pay-eu"),
+        ("pay, or build", "pay"),
+        ("repay all builds", "NONE"),
+        ("hello", "NONE"),
+        ("```bash\npay\n```", "pay"),
+    ],
+)
+def test_asked_who_answers_it_names_whom_the_prompt_names_first(prompt: str, answer: str) -> None:
+    question = Question.about([Agent("pay"), Agent("pay-eu"), Agent("build")], {"text": prompt}, None)
+    system = [{"type": "text", "text": question.system}]
+    assert script({"system": system, "messages": [user(question.text)]}).content == [text(answer)]
 
 
 def test_tokens_are_a_quarter_of_the_characters_rounded_up() -> None:

@@ -7,8 +7,10 @@ import pytest
 from sqlalchemy import func
 
 from operating import World, answer, kinds, only
+from raworc.domain.agents import AgentChange
 from raworc.operator.session import Parts
 from raworc.sandbox.driver import SandboxSpec, SandboxStartFailed, SandboxUnavailable
+from recall import Listening, listening
 from waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -179,6 +181,36 @@ async def test_delete_while_asleep_and_never_opened(place: World):
             return await place.row(asleep) is None
 
         await until(gone)
+
+
+async def test_changed_limits_count_from_the_next_wake_and_a_model_from_the_next_turn(place: World):
+    opened: list[SandboxSpec] = []
+    models: list[Listening] = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> object:
+            return getattr(place.driver, name)
+
+        async def open(self, spec: SandboxSpec) -> object:
+            opened.append(spec)
+            return await place.driver.open(spec)
+
+    def watched(parts: Parts) -> Parts:
+        return listening(100_000, models)(
+            dataclasses.replace(parts, premises=dataclasses.replace(parts.premises, driver=Watched()))
+        )
+
+    async with place.operator(parts=watched):
+        await place.create(model="scripted-one", limits={"pids": 100, "memory_mb": 512})
+        await place.ask("hello")
+        await place.agents.update(place.admin, "demo", AgentChange(model="scripted-two", limits={"pids": 200}))
+        await place.ask("again")
+        assert [spec.limits.pids for spec in opened] == [100]
+        await place.sessions.set_state(place.admin, "demo", "slept")
+        await place.ask("and again")
+
+    assert [(spec.limits.pids, spec.limits.memory_mb) for spec in opened] == [(100, 512), (200, 512)]
+    assert models[0].named == ["scripted-one", "scripted-two", "scripted-two"]
 
 
 async def test_a_host_that_cannot_isolate_is_an_error_that_says_so(place: World):

@@ -1,11 +1,7 @@
 """A server killed, Postgres away, rows that nobody can store, a recorder that starts again."""
 
 import asyncio
-import json
-import sys
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,10 +11,12 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-import gateprocess
 from gate import Gate, gate
+from gateprocess import gate_process
 from raworc.errors import DatabaseUnavailable, Unavailable
-from raworc.recorder.loop import Recorder
+from raworc.gateway.spool import SpoolLimits
+from raworc.recorder import loop
+from raworc.recorder.loop import Placing, Recorder
 from raworc.services.recording import Recording
 from raworc.store.database import Database
 from raworc.store.recordings import RequestRow, SpoolPosition
@@ -34,27 +32,13 @@ SPOOL = SpoolPosition(uuid.uuid4(), 1, 10)
 
 
 def recorder(home: Path, db: Database) -> Recorder:
-    return Recorder(Recording(db, "node"), spool_dir=home / "spool", run_dir=home / "run")
+    return Recorder(Recording(db, "node"), Placing.over(db), spool_dir=home / "spool", run_dir=home / "run")
 
 
 async def rows(db: Database, columns: str = "*", order: str = "created_at") -> list[dict]:
     async with db.reading() as conn:
         statement = text(f"SELECT {columns} FROM api_requests ORDER BY {order}")  # noqa: S608  written above
         return [dict(row) for row in (await conn.execute(statement)).mappings()]
-
-
-@asynccontextmanager
-async def server_process(home: Path, base_url: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict]]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, gateprocess.__file__, str(home), base_url, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        assert process.stdout is not None
-        yield process, json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 WHOLE = b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","usage":{"input_tokens":3}}}\n\n'
@@ -68,7 +52,7 @@ async def test_a_killed_server_leaves_a_row_with_all_that_a_client_saw(
     home: Path, db: Database, pieces: list[bytes], error_type: str | None
 ) -> None:
     play = answers(stream_head() + b"".join(map(chunk, pieces)), b"", delay_s=60)
-    async with standin(play) as upstream, server_process(home, upstream.url) as (process, server):
+    async with standin(play) as upstream, gate_process(home, upstream.url) as (process, server):
         client = Client(Target.parse(server["url"]))
         response = await client.open("POST", "/v1/messages", [(b"x-api-key", server["token"].encode())], b"{}")
         chunks, seen = response.chunks(), b""
@@ -93,7 +77,7 @@ async def test_a_killed_server_leaves_a_row_with_all_that_a_client_saw(
 
 
 async def test_a_call_killed_before_its_answer(home: Path, db: Database) -> None:
-    async with standin(answers(b"", delay_s=60)) as upstream, server_process(home, upstream.url) as (process, server):
+    async with standin(answers(b"", delay_s=60)) as upstream, gate_process(home, upstream.url) as (process, server):
         async with httpx2.AsyncClient() as http:
             calling = asyncio.create_task(
                 http.post(f"{server['url']}/v1/messages", json=BODY, headers={"x-api-key": server["token"]})
@@ -159,7 +143,7 @@ async def test_nothing_is_read_on_while_the_database_is_away(home: Path, db: Dat
         async def load(self, *_: object) -> int:
             raise DatabaseUnavailable("away")
 
-    waiting = Recorder(Away(db, "node"), spool_dir=home / "spool", run_dir=home / "run")
+    waiting = Recorder(Away(db, "node"), Placing.over(db), spool_dir=home / "spool", run_dir=home / "run")
     async with gate(home) as at, httpx2.AsyncClient() as http:
         headers = {"x-api-key": at.login()}
         await http.post(f"{at.url}/v1/messages", json=BODY, headers=headers)
@@ -173,6 +157,26 @@ async def test_nothing_is_read_on_while_the_database_is_away(home: Path, db: Dat
                 await waiting.load_all()
             assert spool.pending is kept
     waiting.close()
+
+
+async def test_a_stop_does_not_wait_for_a_recorder_that_has_much_to_load(
+    home: Path, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Recording):
+        async def load(self, *_: object) -> int:
+            await asyncio.Event().wait()
+            return 0
+
+    monkeypatch.setattr(loop, "_LAST_S", 0.05)
+    async with gate(home) as at, httpx2.AsyncClient() as http:
+        await http.post(f"{at.url}/v1/messages", json=BODY, headers={"x-api-key": at.login()})
+    stop = asyncio.Event()
+    stop.set()
+    async with asyncio.timeout(10):
+        await Recorder(Slow(db, "node"), Placing.over(db), spool_dir=home / "spool", run_dir=home / "run").run(stop)
+    again = recorder(home, db)
+    assert await again.load_all() == 1
+    again.close()
 
 
 async def test_a_recorder_starts_where_the_last_one_stopped(home: Path, db: Database) -> None:
@@ -205,6 +209,51 @@ async def test_files_go_when_they_are_loaded(home: Path, db: Database) -> None:
         one.close()
 
 
+async def test_what_was_said_does_not_lie_in_the_spool_of_a_server_that_idles(home: Path, db: Database) -> None:
+    """As long as a call goes on, its file stays."""
+    last, stop, spool = asyncio.Event(), asyncio.Event(), home / "spool"
+
+    async def slow(stream: asyncio.StreamWriter) -> None:
+        stream.write(stream_head() + chunk(WHOLE))
+        await last.wait()
+        stream.write(chunk(LAST) + chunk(b""))
+
+    def said() -> bool:
+        return any(b"canary" in path.read_bytes() for path in spool.iterdir())
+
+    running = asyncio.create_task(recorder(home, db).run(stop))
+    limits = SpoolLimits(rotate_s=0.1, free_bytes=0)
+    async with standin(slow) as upstream, gate(home, base_url=upstream.url, api_key="k", limits=limits) as at:
+        async with httpx2.AsyncClient() as http:
+            body = {**BODY, "system": "canary"}
+            call = asyncio.create_task(http.post(f"{at.url}/v1/messages", json=body, headers={"x-api-key": at.login()}))
+            await until(lambda: len(list(spool.iterdir())) == 2)
+            assert said()
+            last.set()
+            assert (await call).status_code == 200
+            await until(lambda: not said())
+        await until(lambda: len(list(spool.iterdir())) == 1)
+        assert [row["request_body"]["system"] for row in await rows(db, "request_body")] == ["canary"]
+    stop.set()
+    await running
+
+
+async def test_a_recorder_removes_what_the_last_one_did_not_come_to(home: Path, db: Database) -> None:
+    async with gate(home) as at, httpx2.AsyncClient() as http:
+        await http.post(f"{at.url}/v1/messages", json=BODY, headers={"x-api-key": at.login()})
+        at.spool._next_file()
+        first = min((home / "spool").iterdir())
+        content = first.read_bytes()
+        one = recorder(home, db)
+        assert await one.load_all() == 1
+        one.close()
+        first.write_bytes(content)  # as if it had died after it had stored how far it was
+        again = recorder(home, db)
+        assert await again.load_all() == 0
+        assert not first.exists()
+        again.close()
+
+
 def row(**columns: object) -> RequestRow:
     values = {"id": uuid.uuid4(), "created_at": NOW, "caller": "login", "train_id": "t", "method": "POST", "path": "/"}
     return RequestRow(**{**values, **columns})
@@ -229,6 +278,11 @@ async def test_a_row_that_cannot_be_stored_costs_only_its_bodies(db: Database) -
     assert bad[1].id not in stored  # nothing of it could be stored; it is logged
     assert (await recording.positions([SPOOL.worker_id]))[SPOOL.worker_id] == SPOOL
     assert await recording.load(mixed, SPOOL) == 0
+
+
+async def test_what_is_left_of_an_incomplete_record_is_stored(db: Database) -> None:
+    assert await Recording(db, "node").load([row(bodies="incomplete", request_body=b'"left"')], SPOOL) == 1
+    assert [(found["bodies"], found["request_body"]) for found in await rows(db)] == [("incomplete", "left")]
 
 
 async def test_days_are_made_when_they_are_needed(db: Database) -> None:

@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import anthropic
@@ -14,9 +15,13 @@ import pytest
 from sqlalchemy import text
 
 from gate import Gate, gate
-from raworc.recorder.loop import Recorder
+from raworc.domain.prices import PRICE_VERSION
+from raworc.recorder.loop import Placing, Recorder
+from raworc.recorder.rows import RecordedCall, build_row
 from raworc.services.recording import Recording
 from raworc.store.database import Database
+from raworc.store.recordings import SpoolPosition
+from raworc.wire.frames import AnswerHead, CallEnd, CallStart
 from standin import answers, chunk, json_answer, standin, stream_head
 from waiting import until
 
@@ -29,7 +34,7 @@ Row = dict
 async def recording(home: Path, db: Database) -> AsyncIterator[Recorder]:
     """A recorder that runs."""
     stop = asyncio.Event()
-    recorder = Recorder(Recording(db, "node"), spool_dir=home / "spool", run_dir=home / "run")
+    recorder = Recorder(Recording(db, "node"), Placing.over(db), spool_dir=home / "spool", run_dir=home / "run")
     running = asyncio.create_task(recorder.run(stop))
     try:
         yield recorder
@@ -93,7 +98,6 @@ async def test_a_call_becomes_a_row(at: Gate, home: Path, db: Database) -> None:
         "bodies": "kept",
         "branch_id": "main",
         "is_subtask": False,
-        "conversation_id": None,
         "message_count": 1,
     }
     assert {name: row[name] for name in expected} == expected
@@ -243,7 +247,7 @@ async def test_refused_and_aborted_calls_have_rows(at: Gate, home: Path, db: Dat
     facts = [(row["caller"], row["status_code"], row["error_type"], row["upstream_status"]) for row in found]
     assert facts == [
         ("none", 401, "authentication_error", None),
-        ("login", 404, "not_found_error", None),
+        ("login", 404, "not_found_error", 404),  # passed on, and answered by the provider
         ("login", None, "client_disconnected", None),
     ]
     assert found[0]["space"] is None
@@ -296,3 +300,58 @@ async def test_sums_are_those_of_the_rows(at: Gate, home: Path, db: Database) ->
     )
     assert ledger == hours
     assert ledger["failed"] == 1
+
+
+async def test_costs_are_stored_and_summed_and_a_call_without_a_price_is_counted(db: Database) -> None:
+    answer = json.dumps({"usage": {"input_tokens": 1000, "output_tokens": 10}}).encode()
+    calls = [
+        RecordedCall(
+            5_000_000,
+            CallStart(uuid.uuid4(), "POST", "/v1/messages", "login", "t"),
+            json.dumps({"model": model}).encode(),
+            AnswerHead(200, [(b"content-type", b"application/json")]),
+            [(5_002_000, answer)],
+            CallEnd(3_400),
+        )
+        for model in ("claude-opus-4-5", "claude-opus-4-5", "claude-unheard-of-7")
+    ]
+    reached = SpoolPosition(uuid.uuid4(), 1, 1)
+    for _ in range(2):  # a batch that is loaded again is not summed again
+        await Recording(db, "node").load([build_row(one) for one in calls], reached)
+    stored = await rows(db, "SELECT cost_usd, price_version FROM api_requests ORDER BY cost_usd NULLS LAST")
+    assert [row["cost_usd"] for row in stored] == [Decimal("0.00525"), Decimal("0.00525"), None]
+    assert [row["price_version"] for row in stored] == [PRICE_VERSION, PRICE_VERSION, None]
+    (sums,) = await rows(db, "SELECT sum(cost_usd) AS cost, sum(unpriced)::int AS unpriced FROM request_hours")
+    assert sums == {"cost": Decimal("0.01050"), "unpriced": 1}
+
+
+async def test_what_a_response_in_the_background_used_is_told_by_whoever_asks_for_it(home: Path, db: Database) -> None:
+    """Through gateway, spool and recorder; and an embedding, of which nothing but that is kept."""
+    usage = {"input_tokens": 1000, "output_tokens": 30}
+    queued = {"id": "resp_1", "background": True, "status": "queued", "model": "gpt-4o", "usage": None}
+    embedded = {"data": [{"embedding": [0.5]}], "usage": {"prompt_tokens": 7, "total_tokens": 7}}
+    said = [queued, {**queued, "status": "in_progress"}, {**queued, "status": "completed", "usage": usage}, embedded]
+
+    async def play(writer: asyncio.StreamWriter) -> None:
+        writer.write(json_answer(json.dumps(said.pop(0)).encode()))
+        await writer.drain()
+
+    async with standin(play) as upstream, gate(home, base_url=upstream.url, api_key="sk-x") as at:
+        async with httpx2.AsyncClient(headers={"authorization": f"Bearer {at.login()}"}) as http:
+            made = {"model": "gpt-4o", "input": "hi", "background": True}
+            await http.post(f"{at.url}/v1/responses", json=made)
+            for _ in range(2):
+                await http.get(f"{at.url}/v1/responses/resp_1")
+            await http.post(f"{at.url}/v1/embeddings", json={"model": "text-embedding-3-small", "input": "x"})
+        async with recording(home, db):
+            await wait_rows(db, 4)
+
+            async def told() -> bool:
+                return (await rows(db))[0]["cost_usd"] is not None
+
+            await until(told)
+    first, *looks, embedding = await rows(db)
+    assert (first["input_tokens"], first["output_tokens"], first["stop_reason"]) == (1000, 30, "completed")
+    assert [(one["total_tokens"], one["cost_usd"], one["response_body"]) for one in looks] == [(0, None, None)] * 2
+    assert (embedding["input_tokens"], embedding["response_body"], embedding["bodies"]) == (7, None, "omitted")
+    assert embedding["cost_usd"] > 0

@@ -4,11 +4,13 @@ import gzip
 import json
 import uuid
 import zlib
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raworc.domain.prices import PRICE_VERSION, UNPAID
 from raworc.recorder.rows import RecordedCall, bare_row, build_row
 from raworc.wire.frames import AnswerHead, CallEnd, CallStart
 
@@ -56,6 +58,21 @@ def test_all_kinds_of_tokens() -> None:
     assert row.usage == usage
 
 
+def test_what_a_call_cost_by_the_table_in_use() -> None:
+    answer = json.dumps({"usage": {"input_tokens": 1000, "output_tokens": 10}}).encode()
+    row = build_row(call(b'{"model": "claude-opus-4-5-20251101"}', answer))
+    assert (row.cost_usd, row.price_version) == (Decimal("0.00525"), PRICE_VERSION)
+    row = build_row(call(b'{"model": "claude-unheard-of-7"}', answer))
+    assert (row.input_tokens, row.cost_usd, row.price_version) == (1000, None, None)
+
+
+def test_an_answer_by_script_has_no_price() -> None:
+    answer = json.dumps({"usage": {"input_tokens": 1000, "output_tokens": 10}}).encode()
+    recorded = call(b'{"model": "claude-opus-4-5"}', answer)
+    recorded.start = CallStart(uuid.uuid4(), "POST", "/v1/messages", "login", "t", account_id=UNPAID)
+    assert build_row(recorded).cost_usd is None
+
+
 @pytest.mark.parametrize("value", [-5, 1e300, "7", None, True, [], 2**70])
 def test_figures_that_cannot_be(value: object) -> None:
     row = build_row(call(answer=json.dumps({"usage": {"input_tokens": value}}).encode()))
@@ -95,7 +112,7 @@ def test_encoded_bodies_are_read(encode) -> None:
 
 
 def test_an_encoding_that_is_not_known_is_kept_as_it_is() -> None:
-    row = build_row(call(answer=b"\x28\xb5\x2f\xfd", headers=[*JSON, (b"content-encoding", b"zstd")]))
+    row = build_row(call(answer=b"\x28\xb5\x2f\xfd", headers=[*JSON, (b"content-encoding", b"br")]))
     assert row.response_body == b"\x28\xb5\x2f\xfd"
 
 

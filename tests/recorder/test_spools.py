@@ -11,21 +11,22 @@ from hypothesis import strategies as st
 from raworc.recorder import spools
 from raworc.recorder.spools import Batch, WorkerSpool, spool_files
 from raworc.store.recordings import SpoolPosition
-from raworc.wire.frames import AnswerHead, CallEnd, CallStart, Kind, file_name, pack, pack_start, pack_struct
+from raworc.wire.frames import AnswerHead, CallEnd, CallStart, Framing, Kind, file_name, pack_start, pack_struct
 
 WORKER = uuid.UUID(int=7)
+FRAMING = Framing(WORKER)
 
 
 def frames(number: int, body: bytes = b"{}", chunks: int = 2, *, ended: bool = True) -> list[bytes]:
     """The frames of call ``number``, each as bytes."""
     key, start = uuid.UUID(int=number).bytes, CallStart(uuid.UUID(int=number), "POST", "/v1/messages", "login", "t")
     made = [
-        pack(Kind.START, key, 1000 * number, *pack_start(start, body)),
-        pack(Kind.HEAD, key, 1000 * number + 1, pack_struct(AnswerHead(200))),
-        *(pack(Kind.CHUNK, key, 1000 * number + 2 + at, b"c%d" % at) for at in range(chunks)),
+        FRAMING.pack(Kind.START, key, 1000 * number, *pack_start(start, body)),
+        FRAMING.pack(Kind.HEAD, key, 1000 * number + 1, pack_struct(AnswerHead(200))),
+        *(FRAMING.pack(Kind.CHUNK, key, 1000 * number + 2 + at, b"c%d" % at) for at in range(chunks)),
     ]
     if ended:
-        made.append(pack(Kind.END, key, 1000 * number + 99, pack_struct(CallEnd(99))))
+        made.append(FRAMING.pack(Kind.END, key, 1000 * number + 99, pack_struct(CallEnd(99))))
     return [b"".join(pieces) for pieces in made]
 
 
@@ -184,18 +185,53 @@ def check_torn(tmp_path: Path, data: bytes, cut: int) -> None:
 
 
 def test_a_body_that_looks_like_frames_is_not_read_as_frames(tmp_path: Path) -> None:
-    forged = b"".join(frames(9))
-    holder = b"".join(frames(1, forged))
-    write(tmp_path, holder[: len(holder) - len(forged) // 2 - 300])
-    spool = opened(tmp_path)
-    assert 9 not in drained(spool)
+    """Not even where bytes before it are damaged, so that frames are looked for: they are another server's."""
+    strangers = Framing(uuid.UUID(int=8))
+    forged = b"".join(b"".join(strangers.pack(Kind.CHUNK, bytes(16), 1, b"x")) for _ in range(20))
+    holder = bytearray(b"".join(frames(1, forged)))
+    holder[8] ^= 1
+    write(tmp_path, bytes(holder) + b"".join(frames(2)))
+    assert drained(opened(tmp_path)) == [2]
 
 
 @pytest.mark.parametrize("harm", [lambda d: d[:40] + b"?" + d[41:], lambda d: b"junk" + d[4:]])
-def test_a_damaged_file_of_a_live_server_costs_only_its_rest(tmp_path: Path, harm: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_file_of_a_live_server_costs_what_was_damaged(tmp_path: Path, harm: Callable[[bytes], bytes]) -> None:
     write(tmp_path, b"".join(frames(1)) + harm(b"".join(frames(2))) + b"".join(frames(3)))
     spool = opened(tmp_path)
-    assert numbers(read(spool)) == [1]
+    assert numbers(read(spool)) == [1, 3]
     assert read(spool) is None
     write(tmp_path, b"".join(frames(4)), 2)
     assert numbers(read(spool)) == [4]
+
+
+def test_a_frame_that_still_grows_is_waited_for_behind_damage(tmp_path: Path) -> None:
+    whole = b"".join(frames(2))
+    write(tmp_path, b"".join(frames(1)) + b"junk" * 20 + whole[:30])
+    spool = opened(tmp_path)
+    assert numbers(read(spool)) == [1]
+    assert read(spool) is None
+    write(tmp_path, whole[30:])
+    assert numbers(read(spool)) == [2]
+
+
+def test_damage_as_long_as_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spools, "_BLOCK_BYTES", 512)
+    for length in range(500, 530):
+        write(tmp_path, b"".join(frames(1)) + b"j" * length + b"".join(frames(2)))
+        assert drained(opened(tmp_path)) == [1, 2]
+        (tmp_path / file_name(WORKER, 1)).unlink()
+
+
+def test_a_call_whose_end_was_damaged_does_not_keep_its_file_for_ever(tmp_path: Path) -> None:
+    lost, later = frames(1), 1000 + spools._SILENT_US
+    write(tmp_path, b"".join(lost[:-1]) + b"junk" * 10 + b"".join(frames(2)))
+    spool = opened(tmp_path)
+    assert numbers(read(spool)) == [2]
+    write(tmp_path, b"".join(frames(3)), 2)
+    assert numbers(read(spool)) == [3]
+    write(tmp_path, b"".join(frames(later // 1000)), 2)
+    batch = read(spool)
+    assert numbers(batch) == [later // 1000, 1]
+    assert batch is not None
+    assert batch.calls[1].end is None
+    assert batch.reached.number == 2

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from certificates import Authority, serving
 from raworc.wire.client import (
     Client,
     ConnectFailed,
@@ -11,6 +12,7 @@ from raworc.wire.client import (
     UpstreamBroken,
     UpstreamClosed,
     UpstreamTimeout,
+    trusting,
 )
 from standin import Script, answers, chunk, json_answer, standin, stream_head
 from waiting import until
@@ -32,7 +34,7 @@ async def test_the_request_is_sent_as_given_and_the_answer_is_handed_on_as_it_ca
         response = await client.open("POST", "/v1/x?beta=true&q=%2F", [(b"x-a", b"1"), (b"x-a", b"2")], b"\x00\xff")
         assert await response.read() == b'{"a":1}'
         assert response.status == 529
-        assert response.headers[2:] == [(b"X-Two", b"1"), (b"x-two", b"2")]
+        assert response.headers[2:] == [(b"x-two", b"1"), (b"x-two", b"2")]
         await response.close()
         await client.close()
     (seen,) = upstream.seen
@@ -107,6 +109,26 @@ async def test_answers_that_go_wrong(play: Script, error: type[Exception]) -> No
         assert client._pool.idle == []
 
 
+async def test_a_kept_connection_has_deadlines_for_each_call() -> None:
+    asked = 0
+
+    async def play(writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        if asked != 3:
+            writer.write(json_answer(b"{}"))
+
+    async with standin(play) as upstream:
+        client = Client(Target.parse(upstream.url), timeouts=Timeouts(first_byte_s=0.2, idle_s=0.2))
+        assert await call(client) == b"{}"
+        (connection,) = client._pool.idle
+        await until(lambda: connection._timer is None)  # it ran out while nothing was asked
+        assert await call(client) == b"{}"
+        assert client._pool.idle == [connection]
+        with pytest.raises(UpstreamTimeout):
+            await call(client)
+
+
 async def test_a_paused_reader_pauses_the_sender_and_is_no_timeout() -> None:
     size, sent = 64 * 1024, 0
 
@@ -164,6 +186,23 @@ async def test_nobody_listens(home: Path) -> None:
         await call(Client(Target.parse("http://127.0.0.1:1")))
     with pytest.raises(ConnectFailed, match="absent"):
         await call(Client(Target.parse(f"unix:{home}/absent.sock")))
+
+
+async def test_certificates_are_checked_and_an_authority_of_ones_own_counts_once_it_is_named(home: Path) -> None:
+    ours, another = Authority(home / "ours.pem"), Authority(home / "another.pem")
+    async with standin(answers(json_answer(b"{}")), serving(ours)) as upstream:
+        for trust in (None, trusting(None), trusting(another.file)):
+            client = Client(Target.parse(upstream.url), trust=trust)
+            with pytest.raises(ConnectFailed, match=r"127\.0\.0\.1:\d+': its certificate does not count: "):
+                await call(client)
+            await client.close()
+        client = Client(Target.parse(upstream.url), trust=trusting(ours.file))
+        assert await call(client) == b"{}"
+        await client.close()
+        elsewhere = Client(Target.parse(upstream.url.replace("127.0.0.1", "127.0.0.2")), trust=trusting(ours.file))
+        with pytest.raises(ConnectFailed):
+            await call(elsewhere)
+    assert len(upstream.seen) == 1
 
 
 async def test_over_a_unix_socket(home: Path) -> None:

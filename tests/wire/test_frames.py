@@ -10,18 +10,18 @@ from raworc.wire.frames import (
     BadFrame,
     CallEnd,
     CallStart,
+    Framing,
     Kind,
     file_name,
-    pack,
     pack_start,
     pack_struct,
     parse_file_name,
-    read_frame,
     unpack_start,
     unpack_struct,
 )
 
 KEY = uuid.uuid4().bytes
+FRAMING = Framing(uuid.uuid4())
 START = CallStart(
     id=uuid.uuid4(),
     method="POST",
@@ -37,8 +37,8 @@ START = CallStart(
     st.sampled_from(Kind), st.integers(0, 2**63), st.lists(st.binary(max_size=50), max_size=3), st.binary(max_size=9)
 )
 def test_a_frame_comes_back(kind: Kind, at_us: int, data: list[bytes], before: bytes) -> None:
-    packed = b"".join(pack(kind, KEY, at_us, *data))
-    frame = read_frame(before + packed + b"more", len(before))
+    packed = b"".join(FRAMING.pack(kind, KEY, at_us, *data))
+    frame = FRAMING.read(before + packed + b"more", len(before))
     assert frame is not None
     assert (frame.kind, frame.key, frame.at_us, frame.data) == (kind, KEY, at_us, b"".join(data))
     assert frame.size == len(packed)
@@ -46,17 +46,17 @@ def test_a_frame_comes_back(kind: Kind, at_us: int, data: list[bytes], before: b
 
 @given(st.binary(min_size=1, max_size=60), st.data())
 def test_a_frame_cut_anywhere_is_not_there_yet(data: bytes, draw: st.DataObject) -> None:
-    packed = b"".join(pack(Kind.CHUNK, KEY, 1, data))
-    assert read_frame(packed[: draw.draw(st.integers(0, len(packed) - 1))]) is None
+    packed = b"".join(FRAMING.pack(Kind.CHUNK, KEY, 1, data))
+    assert FRAMING.read(packed[: draw.draw(st.integers(0, len(packed) - 1))]) is None
 
 
 @given(st.binary(min_size=1, max_size=60), st.data())
 def test_a_changed_byte_is_seen(data: bytes, draw: st.DataObject) -> None:
-    packed = bytearray(b"".join(pack(Kind.CHUNK, KEY, 1, data)))
+    packed = bytearray(b"".join(FRAMING.pack(Kind.CHUNK, KEY, 1, data)))
     at = draw.draw(st.integers(0, len(packed) - 1))
     packed[at] ^= draw.draw(st.integers(1, 255))
     with contextlib.suppress(BadFrame):
-        assert read_frame(bytes(packed) + b"x" * 8) is None  # a length that is too long now
+        assert FRAMING.read(bytes(packed) + b"x" * 8) is None  # a length that is too long now
 
 
 def test_what_a_frame_carries_comes_back() -> None:

@@ -1,8 +1,9 @@
-"""A short way to the handlers that take nothing but the request, the caller and parts of the path.
+"""A short way to the handlers that take nothing but the request, the caller, parts of the path and queries.
 
 FastAPI resolves every parameter of every request anew, which costs as much as reading an agent does. What it knows
 of such a handler's parameters is read once, here, and the handler is called with them: the same permission, the
-same path, the same answer. Routes with queries, headers or bodies go FastAPI's way.
+same path, the same answer. Queries are read by FastAPI's own function, those that were given: the handler has the
+same defaults. Routes with headers or bodies go FastAPI's way.
 """
 
 from collections.abc import Sequence
@@ -11,12 +12,15 @@ from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import request_params_to_args
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
 from raworc.api.auth import Permission, SignedIn
+from raworc.api.problems import from_validation
 from raworc.api.routes import Handler, Route
 
 Guard = Permission | SignedIn
@@ -29,15 +33,28 @@ class Direct:
     handler: Handler
     request_name: str | None
     guards: tuple[tuple[str, Guard], ...]
+    dependant: Dependant
 
     async def __call__(self, request: Request) -> Response:
-        """Its answer. Raises whatever a guard or the handler raises."""
+        """Its answer. Raises whatever a guard or the handler raises, and BadRequest for queries that cannot be read."""
         arguments: dict[str, Any] = dict(request.path_params)
         if self.request_name is not None:
             arguments[self.request_name] = request
         for name, guard in self.guards:
             arguments[name] = await guard(request)
+        if self.dependant.query_params:
+            arguments |= self._queries(request)
         return await self.handler(**arguments)
+
+    def _queries(self, request: Request) -> dict[str, Any]:
+        given = request.query_params
+        wanted = [
+            field for field in self.dependant.query_params if field.alias in given or field.field_info.is_required()
+        ]
+        values, errors = request_params_to_args(wanted, given)
+        if errors:
+            raise from_validation(RequestValidationError(errors))
+        return values
 
 
 @dataclass(frozen=True)
@@ -92,7 +109,7 @@ def _candidate(route: APIRoute) -> _Candidate:
 
 def _direct(route: APIRoute) -> Direct | None:
     dependant: Dependant = route.dependant
-    given = (dependant.query_params, dependant.header_params, dependant.cookie_params, dependant.body_params)
+    given = (dependant.header_params, dependant.cookie_params, dependant.body_params)
     if any(given) or any(field.field_info.annotation is not str for field in dependant.path_params):
         return None
     guards = [(child.name, child.call) for child in dependant.dependencies]
@@ -102,4 +119,5 @@ def _direct(route: APIRoute) -> Direct | None:
         cast("Handler", dependant.call),
         dependant.request_param_name,
         cast("tuple[tuple[str, Guard], ...]", tuple(guards)),
+        dependant,
     )

@@ -8,7 +8,9 @@ from typing import Final, cast
 
 from starlette.types import Scope
 
-CONTRACTS: Final = frozenset({"agents", "spaces", "organizations"})
+from raworc.api.contracts import CONTRACTS
+from raworc.services.accounts import Caller
+
 _SCOPE_KEY: Final = "raworc.exchange"
 _SANE_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
@@ -17,15 +19,19 @@ _SANE_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 class Exchange:
     """Facts collected while a request is served.
 
-    ``asked_contract`` is what the path's prefix or the ``Raworc-Contract`` header names. ``account`` is set once
-    the caller is known, ``body_digest`` (SHA-256) once a JSON body is read.
+    ``asked_contract`` is what the path's prefix or the ``Raworc-Contract`` header names, ``contract`` the one that
+    answers. ``account`` and ``caller`` are set once the caller is known, ``permission`` (verb and resource) by a route
+    that names one, ``body_digest`` (SHA-256) once a JSON body is read.
     """
 
     request_id: str
     asked_contract: str | None
+    contract: str = "agents"
     began_s: float = field(default_factory=time.perf_counter)
     status: int = 0
     account: str | None = None
+    caller: Caller | None = None
+    permission: tuple[str, str] | None = None
     body_digest: bytes = b""
 
     @property

@@ -42,7 +42,7 @@ Due = Literal["sleep", "hold_timeout", "busy_timeout", "idle_timeout"]
 
 @dataclass(frozen=True)
 class Timers:
-    """What a session's timers are decided from. Every moment is the database's."""
+    """What a session's timers are decided from. Every moment is the database's; no idle timeout (0) is never due."""
 
     state: State
     idle_timeout_s: int
@@ -71,7 +71,7 @@ def due(timers: Timers, now: datetime) -> Due | None:
     if timers.state == "busy" and timers.busy_from is not None and timers.busy_from + busy <= now:
         return "busy_timeout"
     may_idle = timers.state == "idle" and timers.busy_hold_from is None and not timers.queued
-    if may_idle and timers.idle_from is not None and timers.idle_from + idle <= now:
+    if may_idle and timers.idle_timeout_s and timers.idle_from is not None and timers.idle_from + idle <= now:
         return "idle_timeout"
     return None
 

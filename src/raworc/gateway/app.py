@@ -1,27 +1,32 @@
-"""The gateway's edge: the routes of the providers' wires as one raw ASGI application.
+"""The gateway's edge: everything below ``/v1/``, spoken with over a ``wire.peer.Line``.
 
 It parses nothing but what routing needs, forwards bodies as they came, and records every call, refused ones
-included. Errors have the provider's own shape. Which listener a call came by is in the scope (``wire/peer.py``).
+included. Errors have the shape of the wire that was called.
 """
 
+import re
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote
 
 from raworc.domain.redaction import without_credentials
-from raworc.gateway.callers import Booking, Callers, Refused, claimed_train
-from raworc.gateway.exchange import ClientGone, Exchange, Receive, Scope, Send
+from raworc.domain.wires import keeps_bodies, may_tell_usage, puts_models_to_work
+from raworc.gateway.callers import Booking, Callers, Refused, check_credentials, claimed_train
+from raworc.gateway.exchange import Exchange
 from raworc.gateway.forward import CLIENT_DISCONNECTED, Relay
+from raworc.gateway.routing import Routing
 from raworc.gateway.spool import Entry, Spool, SpoolFull
-from raworc.gateway.upstreams import Call, Upstreams
+from raworc.gateway.upstreams import Call
 from raworc.metrics import Metrics
 from raworc.wire.anthropic import STORAGE_FULL, read_head
-from raworc.wire.frames import CallStart
+from raworc.wire.frames import AnswerHead, CallStart
+from raworc.wire.peer import Left, Line
 
-_ROUTES: Final = {"/v1/messages": "POST", "/v1/messages/count_tokens": "POST", "/v1/models": "GET"}
-_ONE_MODEL: Final = "/v1/models/"
 _NO_ROOM: Final = [(b"retry-after", b"5"), STORAGE_FULL]
+_SEPARATORS: Final = re.compile(r"[/\\]")
+_DOTS: Final = re.compile(r"\.{1,2}(;.*)?")
 _OWN_ID: Final = b"x-raworc-request-id"
 
 
@@ -38,27 +43,27 @@ class GatewayApp:
     def __init__(
         self,
         callers: Callers,
-        upstreams: Upstreams,
+        routing: Routing,
         spool: Spool,
         limits: GatewayLimits,
         metrics: Metrics | None = None,
     ) -> None:
         self._callers = callers
-        self._upstreams = upstreams
+        self._routing = routing
         self._spool = spool
         self._limits = limits
         self._metrics = metrics or Metrics()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve(self, line: Line) -> None:
         """Serve one HTTP request."""
-        exchange = Exchange(scope, receive, send)
+        exchange = Exchange(line)
         if exchange.path.startswith("/v1/"):
             try:
                 await self._model_call(exchange)
             finally:
                 self._metrics.model_call(exchange.caller, exchange.status, exchange.elapsed_us() / 1_000_000)
         elif exchange.path == "/" and exchange.method == "HEAD":
-            await exchange.start(200, [(b"content-length", b"0")])
+            exchange.start(200, [(b"content-length", b"0")])
             await exchange.piece(b"", last=True)
         else:
             await _swallow(exchange)
@@ -66,40 +71,51 @@ class GatewayApp:
     async def _model_call(self, exchange: Exchange) -> None:
         booking: Booking | None = None
         try:
-            booking = await self._callers.booking(exchange.peer, exchange.headers)
+            check_credentials(exchange.header_list, exchange.headers)
+            booking = await self._callers.booking(exchange.line.peer, exchange.headers)
             exchange.caller = booking.kind
             _adopt_id(exchange, booking)
-            _check_route(exchange)
+            _check_path(exchange, booking)
             body = await exchange.body(self._limits.body_bytes)
-            head = read_head(body)
-            upstream = self._upstreams.choose(booking.kind, head.model_name)
-            exchange.entry = self._begin(exchange, booking, upstream.name, body)
+            head = read_head(await exchange.readable(body) if exchange.is_encoded else body)
+            booking.check_model(exchange.method, head.model_name)
+            route = self._routing.choose(booking, exchange.wire, head.model_name, exchange.headers)
+            exchange.entry = self._begin(exchange, booking, route.name, body, head.model_name)
         except Refused as refusal:
             await self._refuse(exchange, booking, refusal)
         except SpoolFull as full:
             await exchange.refuse(Refused(529, f"{full}: free some space, then try again", headers=_NO_ROOM))
-        except ClientGone:
+        except Left:
             self._left(exchange, booking)
         else:
             call = Call(
                 request_id=exchange.request_id,
+                wire=exchange.wire,
                 method=exchange.method,
-                path=exchange.target,
+                path=exchange.line.target,
                 headers=exchange.header_list,
                 body=body,
                 train_id=booking.train_id,
                 model=head.model_name,
                 stream=head.stream is True,
             )
-            await Relay(exchange, exchange.entry, upstream).run(call)
+            del body  # the call lets go of it once the answer begins
+            await Relay(exchange, exchange.entry, route).run(call)
 
-    def _begin(self, exchange: Exchange, booking: Booking | None, upstream: str | None, body: bytes) -> Entry:
-        query: bytes = exchange.scope["query_string"]
+    def _begin(
+        self,
+        exchange: Exchange,
+        booking: Booking | None,
+        upstream: str | None = None,
+        body: bytes = b"",
+        model: str | None = None,
+    ) -> Entry:
+        bodies = keeps_bodies(exchange.method, exchange.path)
         start = CallStart(
             id=exchange.request_id,
             method=exchange.method,
             path=exchange.path,
-            query=query.decode("latin-1"),
+            query=exchange.line.query.decode("latin-1"),
             caller=booking.kind if booking else "none",
             train_id=booking.train_id if booking else claimed_train(exchange.headers),
             space=booking.space if booking else None,
@@ -108,19 +124,29 @@ class GatewayApp:
             session_id=booking.session_id if booking else None,
             turn_id=booking.turn_id if booking else None,
             headers=without_credentials(exchange.header_list),
+            model=None if bodies else model,
+            bodies=bodies,
+            reads=not bodies and may_tell_usage(exchange.method, exchange.path),
         )
-        return self._spool.begin(exchange.at_us, start, body)
+        return self._spool.begin(exchange.at_us, start, body if bodies else b"")
 
     async def _refuse(self, exchange: Exchange, booking: Booking | None, refusal: Refused) -> None:
         with suppress(SpoolFull):
-            exchange.entry = self._begin(exchange, booking, None, b"")
+            exchange.entry = self._begin(exchange, booking)
         await exchange.refuse(refusal)
         exchange.end(refusal.kind, refusal.message)
 
     def _left(self, exchange: Exchange, booking: Booking | None) -> None:
+        refusal = exchange.line.refusal
         with suppress(SpoolFull):
-            exchange.entry = self._begin(exchange, booking, None, b"")
-        exchange.end(CLIENT_DISCONNECTED)
+            exchange.entry = self._begin(exchange, booking)
+        if refusal is None:
+            exchange.end(CLIENT_DISCONNECTED)
+            return
+        exchange.status = refusal.status
+        if exchange.entry is not None:
+            exchange.entry.head(AnswerHead(refusal.status, own=True), exchange.now_us())
+        exchange.end(refusal.code.lower(), refusal.message)
 
 
 def _adopt_id(exchange: Exchange, booking: Booking) -> None:
@@ -134,22 +160,20 @@ def _adopt_id(exchange: Exchange, booking: Booking) -> None:
         raise Refused(400, "'x-raworc-request-id' must be a UUID") from None
 
 
-def _check_route(exchange: Exchange) -> None:
-    one_model = exchange.path.startswith(_ONE_MODEL) and len(exchange.path) > len(_ONE_MODEL)
-    method = "GET" if one_model else _ROUTES.get(exchange.path)
-    if method is None:
-        raise Refused(404, f"'{exchange.path}' is not served here")
-    if exchange.method != method:
-        raise Refused(
-            405,
-            f"'{exchange.path}' takes {method}, not {exchange.method}",
-            kind="invalid_request_error",
-            headers=[(b"allow", method.encode())],
-        )
+def _check_path(exchange: Exchange, booking: Booking) -> None:
+    """A path that leads out of ``/v1/`` would reach whatever else stands at the provider's address.
+
+    And what runs in a sandbox may call models, not read or delete the files and batches of everybody's account.
+    """
+    path = exchange.path
+    if ("." in path or "%" in path) and any(_DOTS.fullmatch(part) for part in _SEPARATORS.split(unquote(path))):
+        raise Refused(404, "Only paths below '/v1/' are served here: this one holds '.' or '..'")
+    if booking.kind == "sandbox" and not puts_models_to_work(exchange.method, path):
+        raise Refused(403, f"A sandbox may call models and nothing else: not {exchange.method} '{path}'")
 
 
 async def _swallow(exchange: Exchange) -> None:
     """Clients' telemetry: taken and dropped, so that it goes nowhere."""
     body = b'{"status":"ok"}'
-    await exchange.start(200, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))])
+    exchange.start(200, [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))])
     await exchange.piece(body, last=True)

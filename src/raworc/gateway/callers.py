@@ -1,33 +1,38 @@
 """Who makes a model call, and under which train it is booked.
 
 One rule per listener: the operators' socket takes turn tokens, a sandbox's door the sandbox token of that very
-session and epoch, the port login tokens and, on loopback, a bearer that is not ours: the client's own credential
-for the provider. A token that looks like ours and does not hold is refused, never passed on.
+session and epoch, the port client keys, login tokens and, on loopback, a bearer that is not ours: the client's own
+credential for the provider. What looks like ours and does not hold is refused, never passed on.
 """
 
 import base64
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from datetime import datetime
+from typing import Final, Literal, Protocol, TypeVar
 
 import msgspec
 
+from raworc.clock import now
+from raworc.domain.client_keys import PREFIX, allows
+from raworc.domain.text import storable_text
 from raworc.errors import RaworcError, Unauthorized, Unavailable
+from raworc.gateway.verdicts import Verdicts
 from raworc.services.tokens import ISSUER, LoginClaims, Tokens, WorkClaims
 from raworc.wire.anthropic import ERROR_TYPES
 from raworc.wire.peer import Door, Peer
 
-CallerKind = Literal["login", "turn", "sandbox", "passthrough", "none"]
+T = TypeVar("T")
+
+CallerKind = Literal["login", "key", "turn", "sandbox", "passthrough", "none"]
 
 _TRAIN_HEADERS: Final = (b"msl-train-id", b"raworc-train-id", b"msl-project-id")
+_CREDENTIALS: Final = (b"authorization", b"x-api-key")
 _TRAIN: Final = re.compile(rb"[a-zA-Z0-9._:-]{1,255}")
-_KEY_PREFIX: Final = "rwk_"
-_FRESH_S: Final = 1.0
-_LAST_GOOD_S: Final = 600.0
-_MAX_VERDICTS: Final = 10_000
+_BAD_KEY: Final = "Invalid, expired or revoked key: make one with 'raworc keys create'"
 UNAUTHORIZED: Final = 401
 DEFAULT_TRAIN: Final = "default"
 DEFAULT_SPACE: Final = "default"
@@ -46,8 +51,7 @@ class Refused(Exception):
         self.headers = [*headers, (b"www-authenticate", b"Bearer")] if status == UNAUTHORIZED else list(headers)
 
 
-@dataclass(frozen=True)
-class Booking:
+class Booking(msgspec.Struct, frozen=True):
     """Whose call it is and what it is booked under."""
 
     kind: CallerKind
@@ -56,6 +60,13 @@ class Booking:
     account_id: uuid.UUID | None = None
     session_id: uuid.UUID | None = None
     turn_id: uuid.UUID | None = None
+    models: tuple[str, ...] = ()
+
+    def check_model(self, method: str, model: str | None) -> None:
+        """Nothing, where the caller may call this model. Raises Refused (403) where his key is for others only."""
+        if method == "POST" and not allows(self.models, model):
+            named = f"model '{storable_text(model[:100])}'" if model else "a call whose model cannot be read"
+            raise Refused(403, f"This key is not for {named}: it allows {', '.join(self.models)}")
 
 
 class Account(Protocol):
@@ -75,6 +86,43 @@ class Accounts(Protocol):
         ...
 
 
+class KeyUse(Protocol):
+    """What a client key is good for; see ``services.client_keys``."""
+
+    @property
+    def account_id(self) -> uuid.UUID:
+        """Whom it speaks for."""
+        ...
+
+    @property
+    def space(self) -> str:
+        """Where its calls are booked."""
+        ...
+
+    @property
+    def train_id(self) -> str | None:
+        """Its one train; None: the caller names one."""
+        ...
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Patterns; none: all."""
+        ...
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it ends."""
+        ...
+
+
+class Keys(Protocol):
+    """Whom a client key speaks for; see ``services.client_keys``."""
+
+    async def authenticate(self, key: str) -> KeyUse:
+        """Raises Unauthorized, or DatabaseUnavailable."""
+        ...
+
+
 class Turns(Protocol):
     """Which turn a session processes; see ``services.requests``."""
 
@@ -82,11 +130,18 @@ class Turns(Protocol):
         """None when there is none, or the session is held under another epoch."""
         ...
 
+    async def keeps_warm(self, session_id: uuid.UUID, epoch: int, agent_id: uuid.UUID) -> bool:
+        """Whether the handler of that code agent may be at work there between turns."""
+        ...
+
 
 @dataclass(frozen=True)
-class _Verdict:
-    account_id: uuid.UUID
-    at_s: float
+class Asked:
+    """Who knows callers."""
+
+    accounts: Accounts
+    keys: Keys
+    turns: Turns
 
 
 class _Issuer(msgspec.Struct):
@@ -99,18 +154,16 @@ class Callers:
     def __init__(
         self,
         tokens: Tokens,
-        accounts: Accounts,
-        turns: Turns,
+        asked: Asked,
         *,
         passthrough: bool,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tokens = tokens
-        self._accounts = accounts
-        self._turns = turns
+        self._accounts = Verdicts(asked.accounts.authenticate, clock_s)
+        self._keys = Verdicts(asked.keys.authenticate, clock_s)
+        self._turns = asked.turns
         self._passthrough = passthrough
-        self._clock_s = clock_s
-        self._verdicts: dict[str, _Verdict] = {}
 
     async def booking(self, peer: Peer | None, headers: dict[bytes, bytes]) -> Booking:
         """Who calls, once that is proven.
@@ -130,10 +183,14 @@ class Callers:
             raise Refused(401, "This token is not valid here")
         if listener != "public":
             raise Refused(401, "Only the token of this turn or sandbox is valid here")
+        if credential.startswith(PREFIX):
+            return await self._by_key(credential, headers)
         train_id = _train_id(headers)
         if isinstance(claims, LoginClaims):
-            account_id = await self._account(credential)
-            return Booking("login", train_id, space=DEFAULT_SPACE, account_id=account_id)
+            if claims.agent_id is not None:
+                raise Refused(401, "An agent's own token is not valid here: log in with 'raworc login'")
+            account = await _known(self._accounts, credential, "Invalid or expired token")
+            return Booking("login", train_id, space=DEFAULT_SPACE, account_id=account.account_id)
         if not (self._passthrough and peer is not None and peer.is_local) or not _bearer(headers):
             raise Refused(401, "Invalid credential: log in with 'raworc login' and use that token")
         return Booking("passthrough", train_id, space=DEFAULT_SPACE)
@@ -142,6 +199,8 @@ class Callers:
         """What one of our tokens says, None for a credential that is not ours."""
         if not credential:
             raise Refused(401, "Missing credential: send 'Authorization: Bearer <token>' or 'x-api-key'")
+        if credential.startswith(PREFIX):
+            return None
         try:
             return self._tokens.read(credential)
         except Unauthorized:
@@ -152,31 +211,45 @@ class Callers:
     async def _sandbox(self, claims: WorkClaims) -> Booking:
         try:
             turn_id = await self._turns.processing(claims.session_id, claims.epoch)
+            is_warm = turn_id is None and await self._keeps_warm(claims)
         except Unavailable as error:
             raise _overloaded(error) from None
-        if turn_id is None:
+        if turn_id is None and not is_warm:
             raise Refused(403, "No turn is being processed: model calls from a sandbox belong to a turn")
         return _work(claims, turn_id)
 
-    async def _account(self, token: str) -> uuid.UUID:
-        """Asked again after ``_FRESH_S``; while the database is away the last answer holds for ``_LAST_GOOD_S``."""
-        now = self._clock_s()
-        known = self._verdicts.get(token)
-        if known is not None and now - known.at_s < _FRESH_S:
-            return known.account_id
-        try:
-            account = await self._accounts.authenticate(token)
-        except Unauthorized:
-            self._verdicts.pop(token, None)
-            raise Refused(401, "Invalid or expired token") from None
-        except Unavailable as error:
-            if known is not None and now - known.at_s < _LAST_GOOD_S:
-                return known.account_id
-            raise _overloaded(error) from None
-        if len(self._verdicts) >= _MAX_VERDICTS:
-            self._verdicts.clear()
-        self._verdicts[token] = _Verdict(account.account_id, now)
-        return account.account_id
+    async def _keeps_warm(self, claims: WorkClaims) -> bool:
+        if claims.agent_id is None:
+            return False
+        return await self._turns.keeps_warm(claims.session_id, claims.epoch, claims.agent_id)
+
+    async def _by_key(self, key: str, headers: dict[bytes, bytes]) -> Booking:
+        use = self._keys.fresh(key) or await _known(self._keys, key, _BAD_KEY)
+        if use.expires_at is not None and use.expires_at <= now():
+            raise Refused(401, _BAD_KEY)
+        train_id = use.train_id or _train_id(headers)
+        return Booking("key", train_id, space=use.space, account_id=use.account_id, models=use.models)
+
+
+async def _known(verdicts: Verdicts[T], credential: str, invalid: str) -> T:
+    try:
+        return await verdicts.of(credential)
+    except Unauthorized:
+        raise Refused(401, invalid) from None
+    except Unavailable as error:
+        raise _overloaded(error) from None
+
+
+def check_credentials(headers: Sequence[tuple[bytes, bytes]], named: Mapping[bytes, bytes]) -> None:
+    """Nothing, where no credential is sent twice: one of the two would count, and the other be passed on as it is.
+
+    ``named``: the same by name. Raises Refused (400).
+    """
+    if len(headers) == len(named):
+        return
+    given = [name for name, _ in headers if name in _CREDENTIALS]
+    if len(set(given)) != len(given):
+        raise Refused(400, f"'{next(name for name in given if given.count(name) > 1).decode()}' is sent more than once")
 
 
 def claimed_train(headers: dict[bytes, bytes]) -> str:
@@ -207,12 +280,15 @@ def _credential(headers: dict[bytes, bytes]) -> str:
 
 
 def _bearer(headers: dict[bytes, bytes]) -> str:
-    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    given = headers.get(b"authorization")
+    if given is None:
+        return ""
+    scheme, _, token = given.decode("latin-1").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _looks_like_ours(credential: str) -> bool:
-    if credential.startswith(_KEY_PREFIX):
+    if credential.startswith(PREFIX):
         return True
     parts = credential.split(".")
     if len(parts) != 3:  # noqa: PLR2004  header, claims, signature

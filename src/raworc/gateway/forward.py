@@ -7,14 +7,14 @@ ends the provider's call; a provider that breaks off mid-stream is told to the c
 import asyncio
 from typing import Final
 
-import msgspec
-
 from raworc.domain.redaction import without_credentials
+from raworc.gateway.attempts import Attempts
 from raworc.gateway.callers import Refused
 from raworc.gateway.exchange import Exchange, HangUp, identity
+from raworc.gateway.keepalive import KeepAlive
+from raworc.gateway.routing import Route
 from raworc.gateway.spool import Entry
-from raworc.gateway.upstreams import Answer, Call, Upstream, connection_names
-from raworc.wire.anthropic import error_json
+from raworc.gateway.upstreams import Answer, Call, connection_names
 from raworc.wire.client import (
     ConnectFailed,
     UpstreamBroken,
@@ -22,6 +22,8 @@ from raworc.wire.client import (
     UpstreamError,
     UpstreamTimeout,
 )
+from raworc.wire.ending import StreamEnd
+from raworc.wire.errors import ID_HEADERS
 from raworc.wire.frames import AnswerHead
 
 CLIENT_DISCONNECTED: Final = "client_disconnected"
@@ -35,33 +37,37 @@ _FAILURES: Final[dict[type[UpstreamError], tuple[int, str, str]]] = {
 _NOT_PASSED: Final = frozenset(  # this hop's own; and the date, which our server writes
     b"connection keep-alive proxy-authenticate proxy-connection te trailer transfer-encoding upgrade date".split()
 )
-_TAIL_BYTES: Final = 256
-_EVENT_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
-_TERMINAL: Final = (b"event: message_stop", b"event: error")
 
 
 class Relay:
     """Serves one call whose record has begun."""
 
-    def __init__(self, exchange: Exchange, entry: Entry, upstream: Upstream) -> None:
+    def __init__(self, exchange: Exchange, entry: Entry, route: Route) -> None:
         self._exchange = exchange
         self._entry = entry
-        self._upstream = upstream
-        self._streams_events = False
-        self._tail = b""
+        self._first = route.name
+        self._attempts = Attempts(route)
+        self._events: StreamEnd | None = None
+        self._keep_alive: KeepAlive | None = None
 
     async def run(self, call: Call) -> None:
         """From the provider's head to the end of the record. Never raises for what either side does."""
-        hang_up = HangUp(self._exchange.receive)
+        hang_up = HangUp(self._exchange.line)
         try:
-            answer = await self._upstream.open(call)
+            answer = await self._answer(call)
             try:
                 await self._pass_on(answer)
             finally:
+                if self._keep_alive is not None:
+                    self._keep_alive.stop()
                 await answer.close()
         except UpstreamError as error:
             hang_up.stop()
             await self._failed(error)
+        except Refused as refusal:
+            hang_up.stop()
+            await self._exchange.refuse(refusal)
+            self._exchange.end(refusal.kind, refusal.message)
         except asyncio.CancelledError:
             hang_up.stop()
             self._exchange.end(CLIENT_DISCONNECTED if hang_up.left else SERVER_STOPPED)
@@ -74,69 +80,91 @@ class Relay:
         finally:
             self._exchange.end("internal_error")  # only if nothing above did: no record stays open
 
+    async def _answer(self, call: Call) -> Answer:
+        exchange, attempts = self._exchange, self._attempts
+        exchange.attempts = attempts.failed
+        try:
+            return await attempts.answer(call)
+        finally:
+            exchange.moved_to = attempts.account if attempts.account != self._first else None
+
     async def _pass_on(self, answer: Answer) -> None:
         exchange, entry = self._exchange, self._entry
         headers = _passed_back(answer.headers)
-        self._streams_events = _is_plain_event_stream(headers)
-        entry.head(AnswerHead(answer.status, without_credentials(headers)), exchange.now_us())
-        headers = _named(headers, exchange)
+        named = dict(headers)
+        if _is_plain_event_stream(named):
+            self._events = StreamEnd(exchange.wire, exchange.path)
+            self._keep_alive = KeepAlive(exchange.line, self._events)
+        head = AnswerHead(answer.status, without_credentials(headers), account_id=exchange.moved_to)
+        entry.head(head, exchange.now_us())
+        own = identity(exchange.request_id, exchange.wire)
+        headers += own[1:] if ID_HEADERS[exchange.wire] in named else own
+        if not answer.ready:
+            await asyncio.sleep(0)  # most often the first piece comes right behind the head
         if not answer.ready:
             entry.flush()
-            await exchange.start(answer.status, headers)
+            exchange.start(answer.status, headers)
+        answer.hand_on(self._take)
         last = False
-        async for chunk in answer.chunks():
-            if exchange.first_byte_us is None:
-                exchange.first_byte_us = exchange.elapsed_us()
-            entry.chunk(chunk, exchange.now_us())
-            self._tail = (self._tail + chunk)[-_TAIL_BYTES:] if len(chunk) < _TAIL_BYTES else chunk[-_TAIL_BYTES:]
+        while chunk := await answer.next_chunk():
             last = answer.whole
+            self._record(chunk, last=last)
             await self._send(answer.status, headers, chunk, last=last)
         if not last:
             entry.flush()
             await self._send(answer.status, headers, b"", last=True)
 
+    def _take(self, chunk: bytes) -> bool:
+        """Pass a piece of a stream on without waking the call; False: that has to wait for the client."""
+        line = self._exchange.line
+        if not line.may_stream:
+            return False
+        self._record(chunk, last=False)
+        line.stream(chunk)
+        return True
+
+    def _record(self, chunk: bytes, *, last: bool) -> None:
+        exchange = self._exchange
+        elapsed_us = exchange.elapsed_us()
+        if exchange.first_byte_us is None:
+            exchange.first_byte_us = elapsed_us
+        if self._events is not None and self._keep_alive is not None:
+            self._events.feed(chunk)
+            self._keep_alive.heard()
+        if last:
+            exchange.last(chunk, elapsed_us)
+        else:
+            self._entry.chunk(chunk, exchange.at_us + elapsed_us)
+
     async def _send(self, status: int, headers: list[tuple[bytes, bytes]], chunk: bytes, *, last: bool) -> None:
         if not self._exchange.started:
-            await self._exchange.start(status, headers)
+            self._exchange.start(status, headers)
         if last:
             await self._entry.synced()
         await self._exchange.piece(chunk, last=last)
 
     async def _failed(self, error: UpstreamError) -> None:
         status, kind, message = _FAILURES[type(error)]
-        exchange = self._exchange
+        exchange, events = self._exchange, self._events
         if not exchange.started:
             await exchange.refuse(Refused(status, f"{message}: {error}"))
-        elif self._streams_events and any(end in self._tail for end in _TERMINAL):
+        elif events is not None and events.over:
             await exchange.piece(b"", last=True)  # all that matters had come
             exchange.end()
             return
-        elif self._streams_events:
-            event = _error_event(self._tail, f"{message}: {error}")
+        elif events is not None:
+            event = events.cut(f"{message}: {error}")
             self._entry.chunk(event, exchange.now_us())
             await exchange.piece(event, last=True)
         exchange.end(kind, str(error))  # any other body stays unfinished, so the connection is cut: it cannot be told
 
 
 def _passed_back(given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    headers = [(name.lower(), value) for name, value in given]
-    dropped = _NOT_PASSED | connection_names(headers)
-    return [header for header in headers if header[0] not in dropped]
+    dropped = _NOT_PASSED | names if (names := connection_names(given)) else _NOT_PASSED
+    return [header for header in given if header[0] not in dropped]
 
 
-def _named(headers: list[tuple[bytes, bytes]], exchange: Exchange) -> list[tuple[bytes, bytes]]:
-    own = identity(exchange.request_id)
-    return [*headers, *(own[1:] if any(name == b"request-id" for name, _ in headers) else own)]
-
-
-def _is_plain_event_stream(headers: list[tuple[bytes, bytes]]) -> bool:
-    kinds = [value for name, value in headers if name == b"content-type"]
-    encoded = any(name == b"content-encoding" and value != b"identity" for name, value in headers)
-    sized = any(name == b"content-length" for name, _ in headers)
-    return bool(kinds) and kinds[0].lower().startswith(b"text/event-stream") and not encoded and not sized
-
-
-def _error_event(tail: bytes, message: str) -> bytes:
-    """The wire's error event, after whatever half event stands before it."""
-    gap = b"" if not tail or tail.endswith(_EVENT_ENDS) else b"\n\n"
-    return b"%bevent: error\ndata: %b\n\n" % (gap, msgspec.json.encode(error_json(502, message)))
+def _is_plain_event_stream(known: dict[bytes, bytes]) -> bool:
+    if not known.get(b"content-type", b"").lower().startswith(b"text/event-stream"):
+        return False
+    return known.get(b"content-encoding", b"identity") == b"identity" and b"content-length" not in known

@@ -3,7 +3,8 @@
 Each fenced block of the newest prompt is a tool call, in order: ``bash``, ``sh`` and ``python`` run a command,
 ``tool`` holds one call as JSON, ``tools`` a list of calls to make at once. The tool results after the prompt say
 which block is next; after the last, the answer is their outputs, joined by newlines. A ``fault`` block makes the
-provider misbehave. Every other prompt is answered ``You said: ...``.
+provider misbehave. Asked which agent answers a message, it names the one that the message names first. Every other
+prompt is answered ``You said: ...``.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Final, cast
 import msgspec
 from msgspec import Meta
 
+from raworc.domain.routing import NONE, names_offered
 from raworc.domain.summary import SUMMARY_INSTRUCTION, calls_begun, continued
 from raworc.wire.anthropic import Json
 
@@ -76,7 +78,11 @@ def script(request: Json) -> Script:
     position, prompt = _prompt(messages)
     blocks = [(match["kind"], match["body"]) for match in _FENCE.finditer(prompt)]
     digest = hashlib.sha256(msgspec.json.encode(messages)).hexdigest()
-    content = _content(messages, position, prompt, [block for block in blocks if block[0] != "fault"], digest)
+    offered = names_offered(_text(request.get("system")))
+    if offered is None:
+        content = _content(messages, position, prompt, [block for block in blocks if block[0] != "fault"], digest)
+    else:
+        content = [{"type": "text", "text": _named_first(offered, prompt)}]
     return Script(
         content=content,
         stop_reason="tool_use" if any(block["type"] == "tool_use" for block in content) else "end_turn",
@@ -109,12 +115,12 @@ def _messages(request: Json) -> list[Json]:
 
 
 def _prompt(messages: Sequence[Json]) -> tuple[int, str]:
-    """Position and text of the newest user message that has text."""
+    """Position and text of the newest user message that has text; before the first message, and none, without one."""
     for position in range(len(messages) - 1, -1, -1):
         text = _text(messages[position]["content"])
         if messages[position]["role"] == "user" and text.strip():
             return position, text
-    return len(messages) - 1, ""
+    return -1, ""
 
 
 def _content(
@@ -122,9 +128,9 @@ def _content(
 ) -> list[Json]:
     if SUMMARY_INSTRUCTION in prompt:
         return [{"type": "text", "text": _summary(messages[:position], prompt)}]
-    if not blocks:
-        return [{"type": "text", "text": f"You said: {_FENCE.sub('', prompt).strip()}"}]
     outputs = [_text(result.get("content")) for result in _results(messages[position + 1 :])]
+    if not blocks and (prompt or not outputs):
+        return [{"type": "text", "text": f"You said: {_FENCE.sub('', prompt).strip()}"}]
     seen, done = 0, calls_begun(prompt) + len(outputs)
     for kind, body in blocks:
         calls = _calls(kind, body)
@@ -132,6 +138,16 @@ def _content(
             return [_use(name, given, f"{digest}{number}") for number, (name, given) in enumerate(calls)]
         seen = min(seen + len(calls), done)
     return [{"type": "text", "text": "\n".join(outputs)}]
+
+
+def _named_first(offered: Sequence[str], prompt: str) -> str:
+    """Which of these names stands first in a prompt; of names that begin alike the longest."""
+    places = [(match.start(), -len(name), name) for name in offered if (match := _standing(name).search(prompt))]
+    return min(places)[2] if places else NONE
+
+
+def _standing(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
 
 
 def _calls(kind: str, body: str) -> list[tuple[str, Any]]:

@@ -2,7 +2,8 @@
 
 Plain appends go to the page cache, so a killed process loses nothing; ``fdatasync`` follows in the background
 within ``SYNC_EVERY_S`` (or, in strict mode, before an answer's last byte), so a lost machine loses little. The
-recorder reads the files and removes them. Format: ``wire/frames.py``. One spool per process, one event loop.
+recorder reads the files and removes those that have a successor. What lies in them is not redacted yet, so a file
+gets one soon, also when no further call comes. Format: ``wire/frames.py``. One spool per process, one event loop.
 """
 
 import asyncio
@@ -16,11 +17,12 @@ from typing import Final
 
 import structlog
 
-from raworc.ids import new_id
-from raworc.wire.frames import AnswerHead, CallEnd, CallStart, Kind, file_name, pack, pack_start, pack_struct
+from raworc.wire.frames import AnswerHead, CallEnd, CallStart, Framing, Kind, file_name, pack_start, pack_struct
 
 SYNC_EVERY_S: Final = 0.05
 _LOOK_EVERY_S: Final = 1.0
+_FIRST_FAILURE: Final = 400
+_MOST_HELD: Final = 500  # pieces; one write takes 1,024
 _log = structlog.get_logger(__name__)
 
 
@@ -30,12 +32,18 @@ class SpoolFull(Exception):
 
 @dataclass(frozen=True)
 class SpoolLimits:
-    """When to begin a new file, how large all files of the node may grow, and what must stay free on the disk."""
+    """When to begin a new file, how large all files of the node may grow, and what must stay free on the disk.
+
+    ``rotate_s`` counts from a file's first frame. Where there is no room, calls are made all the same and not
+    recorded when ``may_pass``.
+    """
 
     rotate_bytes: int = 64 * 1024 * 1024
+    rotate_s: float = 60.0
     total_bytes: int = 8 * 1024 * 1024 * 1024
     free_bytes: int = 128 * 1024 * 1024
     strict: bool = False
+    may_pass: bool = False
 
 
 class Spool:
@@ -45,6 +53,9 @@ class Spool:
         self._directory = directory
         self._worker_id = worker_id
         self._limits = limits
+        self.framing: Final = Framing(worker_id)
+        self._key = worker_id.bytes[:8]
+        self._begun = 0
         self._number = 0
         self._fd = -1
         self._size = 0
@@ -52,8 +63,13 @@ class Spool:
         self._looked_at = 0.0
         self._syncing: asyncio.Task[None] | None = None
         self._dirty = False
+        self._turning: asyncio.TimerHandle | None = None
         self._retired: list[int] = []  # files that are complete but not synced yet
+        self._held: list[bytes] = []  # ends of calls that are written together
+        self._owed: list[Sequence[bytes]] = []  # ends of calls that found no room
+        self._paying: asyncio.TimerHandle | None = None
         self.lost_frames = 0
+        self.unrecorded = 0  # calls
 
     def open(self) -> None:
         """Make the directory and the first file."""
@@ -62,6 +78,12 @@ class Spool:
 
     async def close(self) -> None:
         """Everything that was appended is on disk when this returns."""
+        if self._turning is not None:
+            self._turning.cancel()
+        self._settle()
+        self._pay()
+        if self._paying is not None:
+            self._paying.cancel()
         if self._syncing is not None:
             await self._syncing
         for fd in (*self._retired, self._fd):
@@ -77,22 +99,64 @@ class Spool:
         """
         if time.monotonic() - self._looked_at >= _LOOK_EVERY_S:
             self._look()
-        if self._full:
+        self._begun += 1  # the key is not the request's id, which an operator may use again for a second try
+        key = self._key + self._begun.to_bytes(8)
+        if not self._full and self._append(self.framing.pack(Kind.START, key, at_us, *pack_start(start, body))):
+            return Entry(self, key, bodies=start.bodies, reads=start.reads)
+        if not self._limits.may_pass:
             raise SpoolFull("The record of model calls has no room left")
-        key = new_id().bytes  # not the request's id, which an operator may use again for a second try
-        if not self._append(pack(Kind.START, key, at_us, *pack_start(start, body))):
-            raise SpoolFull("The record of model calls cannot be written")
-        return Entry(self, key)
+        self.unrecorded += 1
+        return Unrecorded(self, key)
 
-    def append(self, pieces: Sequence[bytes]) -> None:
+    def append(self, pieces: Sequence[bytes]) -> bool:
         """Add frames of a call that has begun. A full disk must not break it: what cannot be kept is counted."""
-        if not self._append(pieces):
+        kept = self._append(pieces)
+        if not kept:
             self.lost_frames += 1
+        return kept
+
+    def finish_soon(self, pieces: Sequence[bytes]) -> None:
+        """Add a call's last frames, with those of other calls that end in this turn of the event loop.
+
+        What is sent to a client afterwards leaves later still: its connection gathers what is written in one turn.
+        """
+        if not self._held:
+            asyncio.get_running_loop().call_soon(self._settle)
+        self._held += pieces
+        if len(self._held) >= _MOST_HELD:
+            self._settle()
+
+    def _settle(self) -> None:
+        held, self._held = self._held, []
+        if held:
+            self.finish(held)
+
+    def finish(self, pieces: Sequence[bytes]) -> None:
+        """Add a call's last frame; once there is room, if there is none now: without it a file is kept for ever."""
+        if self._append(pieces):
+            return
+        self._owed.append(pieces)
+        if self._paying is None:
+            self._pay_later()
+
+    def _pay_later(self) -> None:
+        self._paying = asyncio.get_running_loop().call_later(_LOOK_EVERY_S, self._pay)
+
+    def _pay(self) -> None:
+        if self._paying is not None:
+            self._paying.cancel()
+            self._paying = None
+        while self._owed:
+            if not self._append(self._owed[0]):
+                self._pay_later()
+                return
+            del self._owed[0]
 
     async def synced(self) -> None:
         """In strict mode: return once everything appended so far is on disk. Otherwise at once."""
         if not self._limits.strict:
             return
+        self._settle()
         while self._dirty or self._syncing is not None:
             await asyncio.shield(self._sync_task())
 
@@ -109,15 +173,33 @@ class Spool:
         self._size += length
         self._dirty = True
         self._sync_task()
+        if self._turning is None:
+            self._turn_later()
         return True
 
     def _next_file(self) -> None:
+        path = self._directory / file_name(self._worker_id, self._number + 1)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL | os.O_CLOEXEC, 0o600)
         if self._fd >= 0:
             self._retired.append(self._fd)
-        self._number += 1
-        path = self._directory / file_name(self._worker_id, self._number)
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self._size = 0
+        self._number, self._fd, self._size = self._number + 1, fd, 0
+        if self._turning is not None:
+            self._turning.cancel()
+            self._turning = None
+
+    def _turn_later(self) -> None:
+        delay_s = max(self._limits.rotate_s, SYNC_EVERY_S)
+        self._turning = asyncio.get_running_loop().call_later(delay_s, self._turn)
+
+    def _turn(self) -> None:
+        """The present file has lain long enough: give it a successor, so that the recorder may remove it."""
+        try:
+            self._next_file()
+        except OSError as error:
+            _log.error("spool_rotation_failed", error=str(error))
+            self._turn_later()
+        else:
+            self._sync_task()
 
     def _sync_task(self) -> asyncio.Task[None]:
         if self._syncing is None:
@@ -150,38 +232,80 @@ class Spool:
 
 
 class Entry:
-    """The record of one call, from its start to its end."""
+    """The record of one call, from its start to its end. Without ``bodies``, answers are kept of errors only.
 
-    def __init__(self, spool: Spool, key: bytes) -> None:
+    ``reads``: and those in which a recorder finds what was used.
+    """
+
+    def __init__(self, spool: Spool, key: bytes, *, bodies: bool = True, reads: bool = False) -> None:
         self._spool = spool
         self._key = key
+        self._bodies = bodies
+        self._reads = reads
         self._head: list[bytes] = []
+        self._bytes = 0
         self.ended = False
 
     def head(self, head: AnswerHead, at_us: int) -> None:
         """The answer's head. It is written with what follows it; ``flush`` when that may take a while."""
-        self._head = pack(Kind.HEAD, self._key, at_us, pack_struct(head))
+        self._head = self._spool.framing.pack(Kind.HEAD, self._key, at_us, pack_struct(head))
+        self._bodies |= head.status >= _FIRST_FAILURE or (self._reads and _is_readable(head))
 
     def flush(self) -> None:
         """Write the head by itself."""
-        if self._head:
-            self._spool.append(self._head)
+        if self._head and self._spool.append(self._head):
             self._head = []
 
     def chunk(self, data: bytes, at_us: int) -> None:
         """A piece of the answer, before it is sent on."""
-        self._spool.append([*self._head, *pack(Kind.CHUNK, self._key, at_us, data)])
-        self._head = []
+        if not self._bodies:
+            self.flush()
+        elif self._spool.append(self._frames(data, at_us)):
+            self._head = []
+
+    def last(self, data: bytes, end: CallEnd, at_us: int) -> None:
+        """The last piece of a whole answer and the end, in one write."""
+        frames = self._frames(data, at_us) if data and self._bodies else self._head
+        self._spool.finish_soon([*frames, *self._end(end, at_us)])
 
     def end(self, end: CallEnd, at_us: int) -> None:
         """The call is over. Only the first end counts."""
         if not self.ended:
-            self.ended = True
-            self._spool.append([*self._head, *pack(Kind.END, self._key, at_us, pack_struct(end))])
+            self._spool.finish([*self._head, *self._end(end, at_us)])
+
+    def _frames(self, data: bytes, at_us: int) -> list[bytes]:
+        self._bytes += len(data)
+        return [*self._head, *self._spool.framing.pack(Kind.CHUNK, self._key, at_us, data)]
+
+    def _end(self, end: CallEnd, at_us: int) -> list[bytes]:
+        self.ended = True
+        end.answer_bytes = self._bytes
+        return self._spool.framing.pack(Kind.END, self._key, at_us, pack_struct(end))
 
     async def synced(self) -> None:
         """See ``Spool.synced``."""
         await self._spool.synced()
+
+
+class Unrecorded(Entry):
+    """Stands for a call that there was no room for: nothing of it is kept."""
+
+    def head(self, head: AnswerHead, at_us: int) -> None:
+        """Kept nowhere."""
+
+    def chunk(self, data: bytes, at_us: int) -> None:
+        """Kept nowhere."""
+
+    def last(self, data: bytes, end: CallEnd, at_us: int) -> None:
+        """Kept nowhere."""
+
+    def end(self, end: CallEnd, at_us: int) -> None:
+        """Kept nowhere."""
+
+
+def _is_readable(head: AnswerHead) -> bool:
+    kind = next((value.lower() for name, value in head.headers if name == b"content-type"), b"")
+    return kind.startswith((b"application/json", b"text/event-stream"))
 
 
 def _write_all(fd: int, pieces: Sequence[bytes]) -> int:

@@ -5,6 +5,7 @@ from typing import Final
 
 import structlog
 
+from raworc.domain.redaction import NOTHING, Known
 from raworc.recorder.rows import RecordedCall, bare_row, build_row
 from raworc.recorder.spools import WorkerSpool
 from raworc.services.recording import Recording
@@ -28,7 +29,10 @@ async def drain(spool: WorkerSpool, recording: Recording, is_dead: Callable[[], 
             return added
         spool.pending = batch
         if batch.calls or spool.finished or batch.reached != spool.saved:
-            added += await recording.load([_row(call) for call in batch.calls], batch.reached)
+            sessions = {call.start.session_id for call in batch.calls if call.start.session_id is not None}
+            known = await recording.known(sessions)
+            rows = [_row(call, known[at] if (at := call.start.session_id) else NOTHING) for call in batch.calls]
+            added += await recording.load(rows, batch.reached)
         spool.pending = None
         spool.saved = batch.reached
         spool.remove_files(batch.reached)
@@ -36,9 +40,9 @@ async def drain(spool: WorkerSpool, recording: Recording, is_dead: Callable[[], 
             return added
 
 
-def _row(call: RecordedCall) -> RequestRow:
+def _row(call: RecordedCall, known: Known) -> RequestRow:
     try:
-        return build_row(call)
+        return build_row(call, known)
     except Exception:  # noqa: BLE001  a defect of ours must not hold up the calls behind this one for ever
         _log.exception("recorded_call_unreadable", request=str(call.start.id))
-        return bare_row(call)
+        return bare_row(call, known)

@@ -3,33 +3,31 @@
 Whatever was recorded gives a row: bodies that are no JSON, encodings that cannot be undone, streams cut anywhere.
 """
 
-import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import Any, Final, cast
 
-import msgspec
-
-from raworc.domain.redaction import redacted, redacted_stream
-from raworc.domain.text import storable, storable_text
-from raworc.domain.usage import read_usage, request_type
-from raworc.errors import BadRequest
-from raworc.store.recordings import RequestRow
-from raworc.wire.anthropic import ERROR_TYPES, Json, MessageAssembler, error_of
-from raworc.wire.frames import AnswerHead, CallEnd, CallStart
-from raworc.wire.sse import EventTooLong, SSEDecoder
+from raworc.domain.prices import price_of_call
+from raworc.domain.redaction import NOTHING, Known, redacted, redacted_stream, redacted_text
+from raworc.domain.text import storable_text
+from raworc.domain.usage import is_counted, read_usage, request_type
+from raworc.recorder.reading import FIRST_FAILURE, Reading, header, json_object, read_body, read_stream
+from raworc.recorder.said import About, link_row, task_uses
+from raworc.recorder.untold import untold, usage_object
+from raworc.store.recordings import LinkRow, RequestRow, StoredCall
+from raworc.wire.anthropic import ERROR_TYPES, Json
+from raworc.wire.encoding import decoded
+from raworc.wire.endpoints import Spoken, spoken_at
+from raworc.wire.frames import AnswerHead, Attempt, CallEnd, CallStart
 
 SERVER_STOPPED: Final = "server_stopped"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MOST_DECODED_BYTES: Final = 64 * 1024 * 1024
 _LONGEST_NAME: Final = 255
 _LONGEST_PATH: Final = 2048
 _LONGEST_MESSAGE: Final = 10_000
 _MOST_MS: Final = 2_000_000_000
-_FIRST_FAILURE: Final = 400
 
 
 @dataclass
@@ -44,118 +42,131 @@ class RecordedCall:
     end: CallEnd | None = None
     last_us: int = 0
 
-
-@dataclass
-class _Reading:
-    """What could be read of an answer. ``complete``: nothing is missing at its end."""
-
-    body: bytes | None = None
-    message: Json = field(default_factory=dict[str, Any])
-    error: tuple[str, str] | None = None
-    complete: bool = False
+    @property
+    def started_at(self) -> datetime:
+        """By its server's clock."""
+        return _EPOCH + timedelta(microseconds=self.at_us)
 
 
-def build_row(call: RecordedCall) -> RequestRow:
-    """The row of a call. Never raises for what the call contains."""
+def build_row(call: RecordedCall, known: Known = NOTHING) -> RequestRow:
+    """The row of a call, without the ``known`` secrets of its agent. Never raises for what the call contains."""
     start, head = call.start, call.head or AnswerHead(0)
-    request = _lenient_json(_decoded(call.body, start.headers))
-    given = cast("Json", request) if isinstance(request, dict) else {}
+    sent = _decoded(call.body, start.headers)
+    request_body = redacted(sent, known)
+    given = json_object(request_body)
+    headers, spoken = _headers(start.headers, known), spoken_at(start.method, start.path)
     whole = b"".join(data for _, data in call.chunks)
-    streamed = _header(head.headers, b"content-type").lower().startswith(b"text/event-stream")
+    streamed = header(head.headers, b"content-type").lower().startswith(b"text/event-stream")
     answer = _decoded(whole, head.headers)
-    reading = _read_stream(answer) if streamed else _read_body(answer, head)
-    error_type, error_message = _error(call, head.status, reading)
+    reading = read_stream(spoken, answer) if streamed else read_body(spoken, answer, head)
+    summed = spoken.told(reading.message)
+    error_type, error_message = _error(call, head.status, reading, known)
+    kept = call.body if request_body == sent else request_body
+    keeps = start.bodies or head.status >= FIRST_FAILURE
+    told = redacted(reading.body or b"", known) if keeps else b""
+    message = reading.message if told == reading.body else json_object(told)
     return RequestRow(
         id=start.id,
-        created_at=_EPOCH + timedelta(microseconds=call.at_us),
-        **_who_and_what(start),
-        model=_name(given.get("model")),
-        message_count=_length(given.get("messages")),
-        request_type=request_type(given),
-        streamed=streamed,
-        status_code=head.status or None,
-        upstream_status=None if head.own else head.status or None,
+        created_at=call.started_at,
+        **_who_and_what(call, known),
+        **_used(
+            start, spoken, _name(given.get("model") or start.model or summed.get("model")), summed, call.started_at
+        ),
+        **untold(start, call.started_at, head, whole, reading, ok=error_type is None),
+        **_asked(spoken, given),
+        **_ended(head, streamed=streamed),
         error_type=error_type,
         error_message=error_message,
-        stop_reason=_name(reading.message.get("stop_reason")),
-        usage=_storable_object(reading.message.get("usage")),
-        **vars(read_usage(reading.message.get("usage"))),
-        first_byte_ms=_first_byte_ms(call),
-        duration_ms=_ms(call.end.duration_us if call.end else call.last_us - call.at_us),
-        request_headers=_headers(start.headers),
-        request_body=redacted(call.body) or None,
-        response_headers=_headers(head.headers) if call.head else None,
-        response_body=redacted(reading.body) if reading.body else None,
-        **(_stream_columns(call, whole, reading) if streamed and whole else {}),
+        stop_reason=_name(summed.get("stop_reason")),
+        **_times(call),
+        request_headers=headers,
+        request_body=kept or None,
+        response_headers=_headers(head.headers, known) if call.head else None,
+        response_body=told or None,
+        task_tool_invocation=task_uses(spoken.told(message)),
+        bodies=_bodies(call, whole),
+        link=link_row(_about(start, headers), kept, given, message, ok=error_type is None),
+        **(_stream_columns(call, whole, answer, reading, known) if streamed and whole and keeps else {}),
     )
 
 
-def bare_row(call: RecordedCall) -> RequestRow:
+def bare_row(call: RecordedCall, known: Known = NOTHING) -> RequestRow:
     """The row of a call of which nothing could be made out but who called and when."""
     return RequestRow(
         id=call.start.id,
-        created_at=_EPOCH + timedelta(microseconds=call.at_us),
-        **_who_and_what(call.start),
+        created_at=call.started_at,
+        **_who_and_what(call, known),
         status_code=(call.head.status or None) if call.head else None,
         error_type="unreadable",
         bodies="unstorable",
     )
 
 
-def _who_and_what(start: CallStart) -> dict[str, Any]:
+def _who_and_what(call: RecordedCall, known: Known) -> dict[str, Any]:
+    start = call.start
     return {
+        **_tries(call, known),
         "caller": start.caller,
         "caller_id": start.caller_id,
         "space": start.space,
         "train_id": start.train_id,
         "session_id": start.session_id,
         "turn_id": start.turn_id,
-        "account_id": start.account_id,
         "method": start.method,
-        "path": storable_text(start.path)[:_LONGEST_PATH],
-        "query": storable_text(start.query)[:_LONGEST_PATH] or None,
+        "path": storable_text(redacted_text(start.path, known))[:_LONGEST_PATH],
+        "query": storable_text(redacted_text(start.query, known))[:_LONGEST_PATH] or None,
     }
 
 
-def _error(call: RecordedCall, status: int, reading: _Reading) -> tuple[str | None, str | None]:
+def _tries(call: RecordedCall, known: Known) -> dict[str, Any]:
+    """Who answered in the end, and the attempts that came before."""
+    ends = [end.account_id for end in (call.end, call.head) if end is not None]
+    told = [_try(attempt, known) for attempt in call.end.attempts] if call.end else []
+    return {"account_id": next(filter(None, ends), call.start.account_id), "attempts": told or None}
+
+
+def _try(attempt: Attempt, known: Known) -> Json:
+    if attempt.error is None:
+        return {"account_id": attempt.account_id, "status": attempt.status}
+    error = storable_text(redacted_text(attempt.error, known))[:_LONGEST_MESSAGE]
+    return {"account_id": attempt.account_id, "error": error}
+
+
+def _used(start: CallStart, spoken: Spoken, model: str | None, summed: Json, at: datetime) -> dict[str, Any]:
+    """What was used and what it cost: of an answer that does not say what it used, the cost is not known."""
+    usage: object = summed.get("usage")
+    counted = read_usage(usage, spoken.wire)
+    told = counted if is_counted(usage) else None
+    cost = price_of_call(start.account_id, model, told, at, spoken.wire)
+    known = {"model": model, "usage": usage_object(usage), **vars(counted)}
+    return {**known, "cost_usd": cost.cost_usd, "price_version": cost.version}
+
+
+def _error(call: RecordedCall, status: int, reading: Reading, known: Known) -> tuple[str | None, str | None]:
     """Our own word for how it ended first, then the provider's error, then what the status says."""
     kind, message = reading.error or (None, None)
     if call.end is not None and call.end.error_type is not None:
         kind, message = call.end.error_type, call.end.error_message
     elif call.end is None and not reading.complete:
         kind, message = SERVER_STOPPED, "The server stopped before the answer ended"
-    elif kind is None and status >= _FIRST_FAILURE:
+    elif kind is None and status >= FIRST_FAILURE:
         kind, message = ERROR_TYPES.get(status, "api_error"), f"Status {status}"
-    return _name(kind), storable_text(message)[:_LONGEST_MESSAGE] if message else None
+    return _name(kind), storable_text(redacted_text(message, known))[:_LONGEST_MESSAGE] if message else None
 
 
-def _read_stream(body: bytes) -> _Reading:
-    decoder, assembler = SSEDecoder(), MessageAssembler()
-    try:
-        for event in decoder.feed(body):
-            assembler.feed(event)
-    except EventTooLong:
-        pass  # what came before it counts
-    message = assembler.message
-    encoded = msgspec.json.encode(message) if message else None
-    return _Reading(encoded, message, assembler.error, assembler.done or assembler.error is not None)
+def _stream_columns(call: RecordedCall, whole: bytes, answer: bytes, reading: Reading, known: Known) -> dict[str, Any]:
+    """Bytes, chunk borders and times of a stream; borders move back to the start of a character they would cut.
 
-
-def _read_body(body: bytes, head: AnswerHead) -> _Reading:
-    answer = _lenient_json(body)
-    message = cast("Json", answer) if isinstance(answer, dict) else {}
-    length = _header(head.headers, b"content-length")
-    complete = bool(body) and (len(body) == int(length) if length.isdigit() else bool(message))
-    error = error_of(message) if head.status >= _FIRST_FAILURE and message else None
-    return _Reading(body, message, error, complete)
-
-
-def _stream_columns(call: RecordedCall, whole: bytes, reading: _Reading) -> dict[str, Any]:
-    """Bytes, chunk borders and times of a stream; borders move back to the start of a character they would cut."""
+    A stream that came encoded is kept so, unless something in it must be struck out: then decoded and in one piece.
+    """
     lengths = [len(data) for _, data in call.chunks[:-1]]
     offsets = [_character_start(whole, at) for at in accumulate(lengths, initial=0)]
     at_ms = [_ms(at_us - call.at_us) for at_us, _ in call.chunks]
-    return {"stream": redacted_stream(whole, reading.body or b""), "offsets": offsets, "at_ms": at_ms}
+    struck = redacted_stream(answer, reading.body or b"", known)
+    is_encoded = answer != whole
+    if is_encoded and struck != answer:
+        return {"stream": struck, "offsets": [0], "at_ms": at_ms[:1]}
+    return {"stream": whole if is_encoded else struck, "offsets": offsets, "at_ms": at_ms}
 
 
 def _character_start(body: bytes, at: int) -> int:
@@ -164,6 +175,17 @@ def _character_start(body: bytes, at: int) -> int:
         if start >= len(body) or body[start] & 0xC0 != 0x80:  # noqa: PLR2004  the bits of a continuation byte
             return start
     return at
+
+
+def _bodies(call: RecordedCall, whole: bytes) -> str:
+    if call.end is not None and call.end.answer_bytes not in {None, len(whole)}:
+        return "incomplete"
+    return "kept" if call.start.bodies else "omitted"
+
+
+def _times(call: RecordedCall) -> dict[str, int | None]:
+    duration_us = call.end.duration_us if call.end else call.last_us - call.at_us
+    return {"first_byte_ms": _first_byte_ms(call), "duration_ms": _ms(duration_us)}
 
 
 def _first_byte_ms(call: RecordedCall) -> int | None:
@@ -177,52 +199,43 @@ def _ms(microseconds: int) -> int:
 
 
 def _decoded(body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """The body as it was meant; as it came when its encoding is not known here."""
-    if _header(headers, b"content-encoding").strip().lower() not in {b"gzip", b"x-gzip", b"deflate"}:
-        return body
-    try:
-        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, _MOST_DECODED_BYTES)
-    except zlib.error:
-        return body
+    return decoded(body, header(headers, b"content-encoding").decode("latin-1"))
 
 
-def _lenient_json(body: bytes) -> object:
-    """The JSON in ``body``, also what is JSON only to lenient readers; None when it is none."""
-    if not body:
-        return None
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    try:
-        return json.loads(body.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        return None
+def stored_link(call: StoredCall) -> LinkRow | None:
+    """The digests of a call, from its stored row: the same as when it was recorded, while the rules are the same."""
+    headers = [(name.encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in call.headers]
+    request = json_object(_decoded(call.request_body, headers))
+    about = About(call.path, call.caller, call.session_id, dict(call.headers))
+    return link_row(about, call.request_body, request, json_object(call.response_body), ok=call.ok)
 
 
-def _storable_object(value: object) -> Json | None:
-    try:
-        return storable(value) if isinstance(value, dict) else None
-    except BadRequest:
-        return None
+def _about(start: CallStart, headers: Json) -> About:
+    return About(start.path, start.caller, start.session_id, headers)
 
 
-def _headers(headers: Sequence[tuple[bytes, bytes]]) -> Json:
+def _headers(headers: Sequence[tuple[bytes, bytes]], known: Known) -> Json:
     """Names and values as text; a name that comes twice keeps both, as HTTP joins them."""
     joined: dict[str, str] = {}
     for name, value in headers:
-        key, text = storable_text(name.decode("latin-1")), storable_text(value.decode("latin-1"))
+        key = storable_text(name.decode("latin-1"))
+        text = storable_text(redacted(value, known).decode("latin-1"))
         joined[key] = f"{joined[key]}, {text}" if key in joined else text
     return joined
-
-
-def _header(headers: Sequence[tuple[bytes, bytes]], wanted: bytes) -> bytes:
-    return next((value for name, value in headers if name == wanted), b"")
 
 
 def _name(value: object) -> str | None:
     return storable_text(value)[:_LONGEST_NAME] if isinstance(value, str) and value else None
 
 
-def _length(value: object) -> int | None:
-    return len(cast("list[Any]", value)) if isinstance(value, list) else None
+def _ended(head: AnswerHead, *, streamed: bool) -> dict[str, Any]:
+    status = head.status or None
+    return {"streamed": streamed, "status_code": status, "upstream_status": None if head.own else status}
+
+
+def _asked(spoken: Spoken, request: Json) -> dict[str, Any]:
+    """What kind of request it is, and how many messages or items it carries."""
+    given: object = request.get("messages", request.get("input"))
+    listed = len(cast("list[Any]", given)) if isinstance(given, list) else None
+    count = 1 if isinstance(given, str) else listed
+    return {"message_count": count, "request_type": request_type(spoken.asked(request))}

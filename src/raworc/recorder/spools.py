@@ -1,8 +1,8 @@
 """Reading the spool files of this node, while servers append to them and after they are gone.
 
 Of calls that are not over, a bounded part is kept in memory; the rest of their frames is read again when they
-are. A file is whole up to its first frame that does not check: what follows is never searched for frames, for
-recorded bodies may contain any bytes. One reader per node; reading blocks for as long as the page cache takes.
+are. Damaged bytes cost the frames that they were part of; reading goes on at the next one. One reader per node;
+reading blocks for as long as the page cache takes.
 """
 
 import os
@@ -17,21 +17,23 @@ import structlog
 from raworc.recorder.rows import RecordedCall
 from raworc.store.recordings import SpoolPosition
 from raworc.wire.frames import (
+    MARK_BYTES,
+    OVERHEAD_BYTES,
     AnswerHead,
     BadFrame,
     CallEnd,
     Frame,
+    Framing,
     Kind,
     file_name,
-    frame_length,
     parse_file_name,
-    read_frame,
     unpack_start,
     unpack_struct,
 )
 
 _BLOCK_BYTES: Final = 1024 * 1024
 _HELD_BYTES: Final = 8 * 1024 * 1024
+_SILENT_US: Final = 20 * 60 * 1_000_000  # longer than a provider may leave a call without a byte
 _log = structlog.get_logger(__name__)
 
 
@@ -42,6 +44,7 @@ class _Place:
     number: int
     position: int
     size: int
+    at_us: int
     frame: Frame | None
 
 
@@ -65,7 +68,11 @@ class WorkerSpool:
         self._block, self._block_at = b"", 0
         self._open: dict[bytes, list[_Place]] = {}  # the places of each call's frames, the first its start
         self._held = 0  # bytes of frames in memory
-        self._cut = False  # the rest of the present file is no spool
+        self._framing = Framing(worker_id)
+        self._damaged = False  # what stands at the present position is no frame
+        self._searched = 0  # how far behind it there is none either
+        self._suspect: set[bytes] = set()  # calls that were open where bytes were damaged: their end may be lost
+        self._newest_us = 0
         self.pending: Batch | None = None  # read, and not loaded yet
         self.saved = reached  # the position that the database knows
         self.finished = False  # a dead server's, read to its end
@@ -77,12 +84,13 @@ class WorkerSpool:
         calls: list[RecordedCall] = []
         size = 0
         while size < max_bytes and len(calls) < max_calls:
-            placed = self._next()
+            placed = self._next(is_over=dead)
             if placed is None:
-                if not dead or not self._open:
+                over = next(iter(self._open), None) if dead else self._silent()
+                if over is None:
                     self.finished = dead
                     break
-                size += self._recall(next(iter(self._open)), calls)
+                size += self._recall(over, calls)
             else:
                 size += self._take(*placed, calls)
         if not calls and not self.finished and before == (self._number, self._position):
@@ -120,48 +128,98 @@ class WorkerSpool:
         self._held += place.size if place.frame else 0
         return self._recall(frame.key, calls) if frame.kind is Kind.END else 0
 
-    def _next(self) -> tuple[_Place, Frame] | None:
-        """The next frame, passing on to the next file at the end of one that has a successor."""
+    def _silent(self) -> bytes | None:
+        """A call whose end was lost, as far as one can tell: bytes were damaged, and no more came of it for long."""
+        self._suspect &= self._open.keys()
+        for key in self._suspect:
+            if self._newest_us - self._open[key][-1].at_us > _SILENT_US:
+                return key
+        return None
+
+    def _next(self, *, is_over: bool) -> tuple[_Place, Frame] | None:
+        """The next frame, passing on to the next file at the end of one that has a successor.
+
+        ``is_over``: nothing more will be written.
+        """
         while True:
             frame = self._frame()
             if frame is None:
                 successor = min((number for number in self._numbers() if number > self._number), default=None)
                 self._refill()
                 frame = self._frame()
+                if frame is None and self._passed_damage(is_whole=is_over or successor is not None):
+                    continue
                 if frame is None and successor is not None:
-                    self._number, self._position, self._cut = successor, 0, False
-                    self._block = b""
+                    self._number, self._position = successor, 0
+                    self._damaged, self._searched, self._block = False, 0, b""
                     continue
             if frame is None:
                 return None
-            place = _Place(self._number, self._position, frame.size, frame if self._held < _HELD_BYTES else None)
+            held = frame if self._held < _HELD_BYTES else None
+            place = _Place(self._number, self._position, frame.size, frame.at_us, held)
             self._position += frame.size
+            self._newest_us = max(self._newest_us, frame.at_us)
             return place, frame
 
     def _frame(self) -> Frame | None:
         """The next frame, if all of it lies in the block that was read."""
-        if self._cut:
+        if self._damaged or not self._block:
             return None
         try:
-            return read_frame(self._block, self._position - self._block_at) if self._block else None
-        except BadFrame as error:
-            self._cut = True
-            _log.error(
-                "spool_cut", worker=str(self.worker_id), file=self._number, position=self._position, reason=str(error)
-            )
+            return self._framing.read(self._block, self._position - self._block_at)
+        except BadFrame:
+            self._damaged = True
             return None
 
     def _refill(self) -> None:
         """Read on from the present position: a block, or one whole frame when that is longer."""
-        if self._cut:
+        if self._damaged:
             return
         self._block, self._block_at = self._bytes(self._number, self._position, _BLOCK_BYTES), self._position
         try:
-            needed = frame_length(self._block, 0) or 0
+            needed = self._framing.length(self._block) or 0
         except BadFrame:
             return  # the next look at it says so
         if needed > _BLOCK_BYTES:
             self._block = self._bytes(self._number, self._position, needed)
+
+    def _passed_damage(self, *, is_whole: bool) -> bool:
+        """Go on at the next frame behind bytes that are none; False: there is none (yet).
+
+        What looks like the beginning of a frame may still grow, unless the file ``is_whole``.
+        """
+        found = self._search() if self._damaged or is_whole else None
+        if found is None:
+            return False
+        _log.error("spool_damaged", worker=str(self.worker_id), file=self._number, position=self._position, until=found)
+        self._suspect |= self._open.keys()
+        self._position, self._damaged, self._searched, self._block = found, False, 0, b""
+        return True
+
+    def _search(self) -> int | None:
+        """Where the next frame begins that is whole; None: there is none so far."""
+        at, unsure = max(self._searched, self._position + 1), None
+        while len(block := self._bytes(self._number, at, _BLOCK_BYTES)) >= MARK_BYTES:
+            offset = self._framing.find(block, 0)
+            while offset >= 0:
+                is_frame = self._is_frame(at + offset)
+                if is_frame:
+                    return at + offset
+                if is_frame is None and unsure is None:
+                    unsure = at + offset
+                offset = self._framing.find(block, offset + 1)
+            at += len(block) - MARK_BYTES + 1
+        self._searched = at if unsure is None else unsure
+        return None
+
+    def _is_frame(self, position: int) -> bool | None:
+        """None: a part of it is missing."""
+        try:
+            size = self._framing.length(self._bytes(self._number, position, OVERHEAD_BYTES))
+            whole = size and self._framing.read(self._bytes(self._number, position, size))
+        except BadFrame:
+            return False
+        return True if whole else None
 
     def _recall(self, key: bytes, calls: list[RecordedCall]) -> int:
         """Add a call, read again from the places of its frames; their size."""
@@ -174,7 +232,7 @@ class WorkerSpool:
         return sum(place.size for place in places)
 
     def _again(self, place: _Place) -> Frame:
-        frame = place.frame or read_frame(self._bytes(place.number, place.position, place.size))
+        frame = place.frame or self._framing.read(self._bytes(place.number, place.position, place.size))
         if frame is None:
             raise BadFrame("A frame is gone that was there before")
         return frame

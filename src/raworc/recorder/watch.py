@@ -37,7 +37,8 @@ class Watch:
         self._changed.clear()
         loop.add_reader(self._fd, self._drain, self._fd)  # between two waits writes cost nothing
         try:
-            await asyncio.wait_for(self._changed.wait(), limit_s)
+            async with asyncio.timeout(limit_s):
+                await self._changed.wait()
         except TimeoutError:
             return
         finally:

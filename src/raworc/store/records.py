@@ -1,8 +1,8 @@
-"""The second page of the data model: recorded model calls, partitioned by day, their hourly sums, and two views.
+"""The second page of the data model: model calls and who may make them, their conversations and sums, and two views.
 
 ``requests`` is the ledger, one narrow row a call; ``request_bodies`` holds what was said. Both are partitioned by
 ``created_at`` (the call's start), one partition a day in the schema ``request_days``, made when its first row
-comes. There are no foreign keys and no default partition: a day is dropped whole. The views ``api_requests`` and
+comes. They have no foreign keys and no default partition: a day is dropped whole. The views ``api_requests`` and
 ``streaming_chunks`` have the documented columns first and never fail, whatever bytes were recorded.
 """
 
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
+    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -27,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 
-from raworc.store.schema import metadata
+from raworc.store.signing_in import metadata
 
 DAYS = "request_days"
 
@@ -53,8 +54,8 @@ requests = Table(
     *_identity(),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     # who and for what
-    Column("caller", Text, nullable=False),  # login turn sandbox passthrough none
-    Column("caller_id", UUID),  # accounts.id of a login
+    Column("caller", Text, nullable=False),  # login key turn sandbox passthrough none
+    Column("caller_id", UUID),  # accounts.id of a login or key
     Column("space", Text),  # null: refused before it was known
     Column("train_id", Text, nullable=False),
     Column("session_id", UUID),
@@ -72,7 +73,10 @@ requests = Table(
     Column("error_type", Text),  # null: answered in full
     Column("error_message", Text),
     Column("stop_reason", Text),
-    Column("bodies", Text, nullable=False),  # kept, unstorable
+    Column("note", Text),  # what the record does not tell, for people; null: nothing is missing
+    Column(
+        "bodies", Text, nullable=False
+    ),  # kept incomplete unstorable; omitted: of calls whose content is not recorded
     # how much, how long
     _number("input_tokens"),
     _number("output_tokens"),
@@ -85,22 +89,17 @@ requests = Table(
     Column("price_version", Text),
     Column("first_byte_ms", Integer),
     Column("duration_ms", Integer),
-    # which conversation
-    Column("session_key", Text),
-    Column("conversation_id", UUID),
-    Column("branch_id", Text, server_default=text("'main'")),
+    Column("attempts", JSONB),  # before the last one: [{"account_id", "status" or "error"}]; null: none
     Column("message_count", Integer),
-    Column("system_hash", Text),
-    Column("current_message_hash", Text),
-    Column("parent_message_hash", Text),
-    Column("parent_request_id", UUID),
-    Column("retry_of", UUID),
-    Column("link_source", Text),  # header prefix compact task none; null: not linked yet
-    Column("is_subtask", Boolean, nullable=False, server_default=text("false")),
-    Column("parent_task_request_id", UUID),
-    Column("task_tool_invocation", JSONB),
+    Column("task_tool_invocation", JSONB),  # the uses of tools that start subtasks: [{"id", "name", "input"}]
+    Column("number", BigInteger, nullable=False),  # in the order of storing, see `ledger`
     PrimaryKeyConstraint("id", "created_at"),
     Index("ix_requests_created_at", "created_at", "id"),
+    Index("ix_requests_number", "number"),
+    Index("ix_requests_train_id", "train_id", "created_at"),
+    Index("ix_requests_account_id", "account_id", "created_at", postgresql_where=text("account_id IS NOT NULL")),
+    Index("ix_requests_model", "model", "created_at", postgresql_where=text("model IS NOT NULL")),
+    Index("ix_requests_failed", "created_at", postgresql_where=text("error_type IS NOT NULL")),
     Index("ix_requests_space", "space", "created_at"),
     Index("ix_requests_session_id", "session_id", "created_at", postgresql_where=text("session_id IS NOT NULL")),
     Index("ix_requests_turn_id", "turn_id", "created_at", postgresql_where=text("turn_id IS NOT NULL")),
@@ -122,24 +121,216 @@ request_bodies = Table(
     postgresql_partition_by="RANGE (created_at)",
 )
 
-request_hours = Table(  # sums of `requests`, written in the same transaction; '' stands for null
-    "request_hours",
+client_keys = Table(  # what outside programs call models with
+    "client_keys",
     metadata,
-    Column("hour", DateTime(timezone=True), primary_key=True),
-    Column("space", Text, primary_key=True),
-    Column("train_id", Text, primary_key=True),
+    Column("id", UUID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("space", Text, ForeignKey("spaces.name", ondelete="CASCADE"), nullable=False),
+    Column("owner_id", UUID, ForeignKey("accounts.id", ondelete="CASCADE"), nullable=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),  # SHA-256: the key itself is nowhere
+    Column("prefix", Text, nullable=False),
+    Column("train_id", Text),  # null: the caller names one
+    Column("models", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),  # patterns; none: all
+    Column("budget", JSONB),  # {"usd", "tokens", "calls", "per"}
+    Column("expires_at", DateTime(timezone=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("ix_client_keys_created_at", "created_at", "id"),
+    Index("ix_client_keys_owner_id", "owner_id"),
+    Index("ix_client_keys_space", "space"),
+)
+
+upstreams = Table(  # providers' accounts that model calls go to
+    "upstreams",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),  # the account_id of calls
+    Column("provider", Text, nullable=False),  # anthropic openai custom
+    Column("base_url", Text, nullable=False),
+    Column("models", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),  # patterns; none: all
+    Column("every_space", Boolean, nullable=False),  # else those of upstream_spaces
+    Column("is_default", Boolean, nullable=False),
+    Column("credential_kind", Text),  # key oauth; null: none is sent
+    Column("key_version", Integer),  # of the data key of space `default`
+    Column("nonce", LargeBinary),
+    Column("ciphertext", LargeBinary),  # AES-256-GCM, bound to table and id
+    Column("expires_at", DateTime(timezone=True)),  # of an OAuth access token
+    Column("version", BigInteger, nullable=False, server_default=text("1")),  # another one with every change
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+upstream_spaces = Table(  # whose calls an upstream serves
+    "upstream_spaces",
+    metadata,
+    Column("upstream_id", UUID, ForeignKey("upstreams.id", ondelete="CASCADE"), primary_key=True),
+    Column("space", Text, ForeignKey("spaces.name", ondelete="CASCADE"), primary_key=True),
+    Index("ix_upstream_spaces_space", "space"),
+)
+
+
+upstream_cool_downs = Table(  # those that answered 429: spared while another one can serve
+    "upstream_cool_downs",
+    metadata,
+    Column("name", Text, primary_key=True),  # also of those that only the environment knows
+    Column("ends_at", DateTime(timezone=True), nullable=False),
+)
+
+
+def _sums(name: str, unit: str) -> Table:
+    """Sums of ``requests`` by ``unit`` (UTC), written in the same transaction; '' and 0 stand for null."""
+    keys = [Column(key, Text, primary_key=True) for key in ("space", "train_id", "account_id", "model", "request_type")]
+    return Table(
+        name,
+        metadata,
+        Column(unit, DateTime(timezone=True), primary_key=True),
+        *keys,
+        Column("status_code", Integer, primary_key=True, autoincrement=False),
+        *[_sum(counted) for counted in ("requests", "failed", "input_tokens", "output_tokens")],
+        *[_sum(counted) for counted in ("cache_creation_input_tokens", "cache_read_input_tokens", "duration_ms")],
+        Column("cost_usd", Numeric, nullable=False, server_default=text("0")),
+        _sum("unpriced"),  # calls with tokens of any kind whose price is not known
+    )
+
+
+request_hours = _sums("request_hours", "hour")
+request_dates = _sums("request_dates", "day")  # so that sums of a year are sums of 365 days
+
+usage_windows = Table(  # of each upstream account: five hours from its first call after the window before
+    "usage_windows",
+    metadata,
     Column("account_id", Text, primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("request_type", Text, primary_key=True),
+    Column("starts_at", DateTime(timezone=True), primary_key=True),
+    _sum("tokens"),  # input and output
+)
+
+ledger = Table(  # one row
+    "ledger",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("last_number", BigInteger, nullable=False),  # of `requests`; whoever stores calls locks the row
+    Column("kept_since", DateTime(timezone=True)),  # days before it were dropped and do not come back
+)
+
+links = Table(  # what each call says, as digests, and where in which conversation it was placed
+    "links",
+    metadata,
+    *_identity(),
+    Column("space", Text, nullable=False),
+    Column("train_id", Text, nullable=False),
+    Column("session", Text, nullable=False, server_default=""),  # named by the client; '' stands for none
+    Column("agent", Text, nullable=False, server_default=""),
+    Column("parent_agent", Text, nullable=False, server_default=""),
+    # see domain/digests.py
+    Column("first", LargeBinary, nullable=False),  # of the first message: all that may follow each other share it
+    Column("whole", LargeBinary, nullable=False),
+    Column("prefixes", LargeBinary, nullable=False),  # 32 bytes each, the last one is `whole`
+    Column("answered", LargeBinary),
+    Column("response", LargeBinary),
+    Column("body_digest", LargeBinary, nullable=False),
+    Column("system_digest", LargeBinary),
+    Column("prompt", LargeBinary),
+    Column("opening", Text, nullable=False, server_default=""),
+    Column("tasks", JSONB),  # [[tool use id, digest of its prompt in hex]]
+    Column("summary", Text),
+    Column("ok", Boolean, nullable=False),
+    Column("side", Boolean, nullable=False),
+    # see domain/conversations.py; null until it is placed
+    Column("conversation_id", UUID),
+    Column("branch_id", Text),
+    Column("source", Text),  # header prefix compact task none
+    Column("parent_id", UUID),
+    Column("parent_digest", LargeBinary),
+    Column("retry_of", UUID),
+    Column("is_subtask", Boolean, nullable=False, server_default=text("false")),
+    Column("parent_task_id", UUID),
+    Column("task_use", Text),  # the tool use of that request which started the subtask
+    PrimaryKeyConstraint("id", "created_at"),
+    Index("ix_links_created_at", "created_at", "id"),
+    Index("ix_links_unplaced", "created_at", "id", postgresql_where=text("conversation_id IS NULL")),
+    Index("ix_links_first", "first", "space", "session", "created_at"),
+    Index("ix_links_whole", "whole", "space", "session", "created_at"),
+    Index("ix_links_answered", "answered", "space", "session", "created_at"),
+    Index(
+        "ix_links_response",
+        *("space", "session", "response", "created_at"),
+        postgresql_where=text("response IS NOT NULL"),
+    ),
+    Index("ix_links_agent", "space", "session", "agent", "created_at", postgresql_where=text("session <> ''")),
+    Index("ix_links_prompt", "space", "prompt", "created_at", postgresql_where=text("prompt IS NOT NULL")),
+    Index("ix_links_summary", "space", "created_at", postgresql_where=text("summary IS NOT NULL")),
+    Index("ix_links_parent_id", "parent_id", "created_at", postgresql_where=text("parent_id IS NOT NULL")),
+    Index("ix_links_conversation_id", "conversation_id", "created_at"),
+)
+
+link_tasks = Table(  # subtasks that answers have started
+    "link_tasks",
+    metadata,
+    Column("request_id", UUID, primary_key=True),
+    Column("number", Integer, primary_key=True),  # counted within the conversation
+    Column("conversation_id", UUID, nullable=False),
+    Column("tool_use_id", Text, nullable=False),
+    Column("space", Text, nullable=False),
+    Column("prompt", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("taken", Boolean, nullable=False),  # its first call was seen
+    Index("ix_link_tasks_prompt", "space", "prompt", "created_at"),
+    Index("ix_link_tasks_conversation_id", "conversation_id"),
+)
+
+conversations = Table(  # sums of `links`, kept by whoever places calls
+    "conversations",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("space", Text, nullable=False),
+    Column("train_id", Text, nullable=False),  # of its newest call, like account and latest request
+    Column("account_id", Text),
+    Column("first_at", DateTime(timezone=True), nullable=False),
+    Column("last_at", DateTime(timezone=True), nullable=False),
+    Column("latest_request_id", UUID, nullable=False),
     _sum("requests"),
-    _sum("failed"),
-    _sum("input_tokens"),
-    _sum("output_tokens"),
-    _sum("cache_creation_input_tokens"),
-    _sum("cache_read_input_tokens"),
-    _sum("duration_ms"),
+    _sum("tokens"),
     Column("cost_usd", Numeric, nullable=False, server_default=text("0")),
     _sum("unpriced"),
+    Column("message_count", Integer, nullable=False),  # of its longest request
+    _number("subtasks"),
+    _number("numbers"),  # subtasks that were started
+    Column("main_taken", Boolean, nullable=False),
+    Index("ix_conversations_last_at", "last_at", "id"),
+    Index("ix_conversations_space", "space", "last_at", "id"),
+    Index("ix_conversations_train_id", "train_id", "last_at", "id"),
+    Index("ix_conversations_account_id", "account_id", "last_at", "id"),
+)
+
+conversation_branches = Table(
+    "conversation_branches",
+    metadata,
+    Column("conversation_id", UUID, primary_key=True),
+    Column("branch_id", Text, primary_key=True),
+    Column("parent_digest", LargeBinary),  # of the part that its first call shares with its parent
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("message_count", Integer, nullable=False),
+    Column("is_subtask", Boolean, nullable=False),
+    Index(
+        "ix_conversation_branches_subtask",
+        "created_at",
+        "conversation_id",
+        postgresql_where=text(r"is_subtask AND branch_id LIKE 'subtask\_%'"),
+    ),
+)
+
+background_responses = Table(  # what is known of each until the call that made it has it
+    "background_responses",
+    metadata,
+    Column("space", Text, primary_key=True),  # '' stands for none
+    Column("response_id", Text, primary_key=True),  # the provider's
+    Column("request_id", UUID),  # the call that made it; null: not loaded yet
+    Column("request_at", DateTime(timezone=True)),
+    Column("ended", Boolean, nullable=False),
+    Column("stop_reason", Text),
+    Column("usage", JSONB),
+    Column("noted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("ix_background_responses_ended", "noted_at", postgresql_where=text("ended")),
 )
 
 spool_positions = Table(  # how far each server's spool is loaded
@@ -175,16 +366,21 @@ CREATE VIEW api_requests AS SELECT
     r.request_type::varchar(50), r.input_tokens, r.output_tokens,
     r.input_tokens + r.output_tokens AS total_tokens, r.duration_ms AS response_time_ms,
     raworc_json(b.request_body) AS request_body, raworc_json(b.response_body) AS response_body,
-    b.request_headers AS headers, r.conversation_id, r.branch_id::varchar(50),
-    r.current_message_hash::varchar(64), r.parent_message_hash::varchar(64), r.is_subtask,
-    r.parent_task_request_id, r.task_tool_invocation,
+    b.request_headers AS headers, l.conversation_id, coalesce(l.branch_id, 'main')::varchar(50) AS branch_id,
+    encode(l.whole, 'hex')::varchar(64) AS current_message_hash,
+    encode(l.parent_digest, 'hex')::varchar(64) AS parent_message_hash, coalesce(l.is_subtask, false) AS is_subtask,
+    l.parent_task_id AS parent_task_request_id, r.task_tool_invocation,
     r.created_at AT TIME ZONE 'UTC' AS created_at, r.updated_at AT TIME ZONE 'UTC' AS updated_at,
     r.cache_creation_input_tokens, r.cache_creation_5m_input_tokens, r.cache_creation_1h_input_tokens,
     r.cache_read_input_tokens, r.usage, r.cost_usd, r.price_version, r.first_byte_ms, r.duration_ms, r.stop_reason,
-    r.session_key, r.session_id, r.turn_id, r.space, r.caller, r.caller_id, r.query, r.streamed, r.bodies,
-    r.upstream_status, b.response_headers AS upstream_headers, r.system_hash, r.link_source,
-    r.message_count, r.parent_request_id, r.retry_of
-FROM requests r LEFT JOIN request_bodies b ON b.id = r.id AND b.created_at = r.created_at
+    nullif(l.session, '') AS session_key,
+    r.session_id, r.turn_id, r.space, r.caller, r.caller_id, r.query, r.streamed, r.bodies,
+    r.upstream_status, b.response_headers AS upstream_headers, encode(l.system_digest, 'hex') AS system_hash,
+    l.source AS link_source, r.message_count, l.parent_id AS parent_request_id, l.retry_of, r.attempts,
+    r.note
+FROM requests r
+LEFT JOIN request_bodies b ON b.id = r.id AND b.created_at = r.created_at
+LEFT JOIN links l ON l.id = r.id AND l.created_at = r.created_at
 """
 
 _STREAMING_CHUNKS = """

@@ -19,6 +19,8 @@ ERROR_TYPES = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    405: "invalid_request_error",
+    408: "timeout_error",
     413: "request_too_large",
     429: "rate_limit_error",
     504: "timeout_error",
@@ -89,7 +91,7 @@ def error_of(answer: Json) -> tuple[str, str] | None:
     error = _object(answer.get("error"))
     if answer.get("type") != "error" and not error:
         return None
-    return str(error.get("type") or "api_error"), str(error.get("message") or "")
+    return str(error.get("type") or error.get("code") or "api_error"), str(error.get("message") or "")
 
 
 @dataclass
@@ -117,11 +119,6 @@ class MessageAssembler:
         self._message: Json = {}
         self._usage: Json = {}
         self._blocks: dict[int, _Block] = {}
-
-    @property
-    def started(self) -> bool:
-        """True once ``message_start`` was seen."""
-        return bool(self._message)
 
     @property
     def message(self) -> Json:

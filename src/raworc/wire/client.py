@@ -28,6 +28,7 @@ __all__ = [
     "Client",
     "ConnectFailed",
     "Headers",
+    "Reach",
     "Response",
     "Target",
     "Timeouts",
@@ -78,22 +79,49 @@ class Target:
         return host if plain else f"{host}:{self.port}"
 
 
+@dataclass(frozen=True)
+class Reach:
+    """How a target is reached: how long anything may take, and whose certificates count (None: the usual ones)."""
+
+    timeouts: Timeouts | None = None
+    trust: ssl.SSLContext | None = None
+
+
+def trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """The usual authorities, and the one in a file besides.
+
+    Raises:
+        OSError: the file cannot be read, or holds no certificates.
+    """
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context
+
+
 class Client:
     """Calls one target. Make it inside the event loop that uses it; ``close()`` ends the kept connections."""
 
-    def __init__(self, target: Target, *, timeouts: Timeouts | None = None, keep: int = 256) -> None:
+    def __init__(
+        self,
+        target: Target,
+        *,
+        timeouts: Timeouts | None = None,
+        trust: ssl.SSLContext | None = None,
+        keep: int = 256,
+    ) -> None:
         self._target = target
         self._timeouts = timeouts or Timeouts()
         self._keep = keep
         self._pool = Pool()
-        self._tls = ssl.create_default_context() if target.tls else None
-        self._host_line = b"host: %b\r\n" % target.authority.encode("idna")
+        self._tls = (trust or trusting(None)) if target.tls else None
+        self._host_line = b"host: %b" % target.authority.encode("idna")
 
     async def open(self, method: str, path: str, headers: Headers, body: bytes) -> Response:
         """Send one request and wait for the head of its answer. The caller must ``close()`` the response.
 
         ``path`` starts with ``/`` and carries the query; ``headers`` come without ``host``, ``content-length``
-        and ``transfer-encoding``, which are set here. HEAD is not spoken. A cancelled call leaves no connection.
+        and ``transfer-encoding``, which are set here. A cancelled call leaves no connection.
 
         Raises:
             UpstreamError: as the tree above.
@@ -110,15 +138,17 @@ class Client:
         return await connection.exchange(request)
 
     async def close(self) -> None:
-        """End every kept connection."""
+        """End every kept connection; those that serve a call end with it."""
+        self._pool.closed = True
         while self._pool.idle:
             self._pool.idle.pop().abort()
 
     def _request(self, method: str, path: str, headers: Headers, body: bytes) -> bytes:
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        length = b"content-length: %d\r\n" % len(body) if body or method not in {"GET", "HEAD"} else b""
-        first = f"{method} {self._target.prefix}{path} HTTP/1.1\r\n".encode("latin-1")
-        return b"".join([first, self._host_line, *lines, length, b"\r\n", body])
+        first = f"{method} {self._target.prefix}{path} HTTP/1.1".encode("latin-1")
+        lines = [first, self._host_line, *[b": ".join(header) for header in headers]]
+        if body or method not in {"GET", "HEAD"}:
+            lines.append(b"content-length: %d" % len(body))
+        return b"\r\n".join([*lines, b"", body])
 
     def _kept(self) -> Connection | None:
         while self._pool.idle:
@@ -146,6 +176,10 @@ class Client:
                     )
         except TimeoutError:
             raise UpstreamTimeout("connect", limit) from None
+        except ssl.SSLCertVerificationError as error:
+            raise ConnectFailed(
+                f"Cannot connect to '{target.authority}': its certificate does not count: {error.verify_message}"
+            ) from None
         except OSError as error:
             raise ConnectFailed(f"Cannot connect to '{target.socket or target.authority}': {error}") from None
         return connection

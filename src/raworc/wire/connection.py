@@ -10,7 +10,7 @@ Errors are one tree::
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -19,6 +19,7 @@ import httptools
 _READ_AHEAD_BYTES = 256 * 1024
 _KEEP_IDLE_S = 30.0
 _INFORMATIONAL = range(100, 200)
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class UpstreamError(Exception):
@@ -56,13 +57,14 @@ class Timeouts:
 
 @dataclass
 class Pool:
-    """Connections that wait for their next call, newest last."""
+    """Connections that wait for their next call, newest last. Once ``closed``, none waits any more."""
 
     idle: list["Connection"] = field(default_factory=list["Connection"])
+    closed: bool = False
 
 
 class Response:
-    """An answer whose head has come. ``headers`` are as sent, in order; the body is read once.
+    """An answer whose head has come. ``headers`` are as sent, in order, with lower-case names; the body is read once.
 
     Its only owner must call ``close()``: a whole answer frees the connection for the next call, any other ends it.
     """
@@ -82,6 +84,13 @@ class Response:
         """True when the next piece of the body, or its end, has come already."""
         return self._connection.ready
 
+    def hand_on(self, take: Callable[[bytes], bool]) -> None:
+        """Offer each piece that comes while a reader waits to ``take`` first, at once; False leaves it to the reader.
+
+        The last piece is always the reader's.
+        """
+        self._connection.take = take
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes, never an empty piece.
 
@@ -90,6 +99,10 @@ class Response:
         """
         while chunk := await self._connection.next_chunk():
             yield chunk
+
+    async def next_chunk(self) -> bytes:
+        """The next piece of the body, none at its end. Raises as ``chunks()``."""
+        return await self._connection.next_chunk()
 
     async def read(self) -> bytes:
         """The whole (rest of the) body. Raises as ``chunks()``."""
@@ -126,25 +139,29 @@ class Connection(asyncio.Protocol):
         self.answered = False
         self.complete = False
         self._head_done = False
-        self._framed = False
         self._reusable = False
         self._surplus = False
         self._released = False
+        self._bodiless = False
         self._error: UpstreamError | None = None
         self._body: list[bytes] = []
         self._buffered = 0
         self._paused = False
         self._seen = 0.0
+        self.take: Callable[[bytes], bool] | None = None
 
     # ── the caller's side ─────────────────────────────────────────────────────────────────────────────
     async def exchange(self, request: bytes) -> Response:
         """Send the bytes of one request and wait for the head of its answer. Raises as the tree above."""
         self._begin()
+        self._bodiless = request.startswith(b"HEAD ")
         if self._transport is None:
             raise UpstreamClosed("The connection is closed")
         self._seen = self._loop.time()
         self._transport.write(request)
-        self._timer = self._loop.call_later(self._timeouts.first_byte_s, self._check)
+        if self._timer is None:
+            limit_s = min(self._timeouts.first_byte_s, self._timeouts.idle_s)
+            self._timer = self._loop.call_later(limit_s, self._check)
         try:
             while not self._head_done:
                 await self._wait()
@@ -189,8 +206,7 @@ class Connection(asyncio.Protocol):
         if self._released:
             return
         self._released = True
-        self._stop_timer()
-        reusable = self.complete and self._reusable and not self._surplus
+        reusable = self.complete and self._reusable and not self._surplus and not self._pool.closed
         if reusable and self._transport is not None and len(self._pool.idle) < self._keep:
             self._body.clear()
             if self._paused:
@@ -237,7 +253,10 @@ class Connection(asyncio.Protocol):
             self._timer = None
 
     def _check(self) -> None:
-        """One timer per call: late enough means failed, else look again when it could be."""
+        """One timer for many calls: late enough means failed, else look again when it could be."""
+        self._timer = None
+        if self._released:
+            return
         limit = self._timeouts.idle_s if self.answered else self._timeouts.first_byte_s
         left = self._seen + limit - self._loop.time()
         if self._paused or self.complete:
@@ -254,13 +273,15 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio's: the other side is gone."""
+        self._stop_timer()
         self._transport = None
         if self._in_pool:
             self._pool.idle.remove(self)
             self._in_pool = False
         if self.complete or self._released:
             return
-        if self._head_done and not self._framed and exc is None:
+        is_framed = any(name in _FRAMING for name, _ in self.headers)
+        if self._head_done and not is_framed and exc is None:
             self.complete = True  # an answer without length ends with its connection
             self._wake()
         else:
@@ -279,9 +300,21 @@ class Connection(asyncio.Protocol):
             self._fail(UpstreamBroken(f"The answer is not HTTP: {error}"))
             self.abort()
             return
+        if self._head_done and not self._was_taken():
+            self._wake()
         if self._buffered > _READ_AHEAD_BYTES and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
+
+    def _was_taken(self) -> bool:
+        """Hand a piece on without waking its reader."""
+        if self.take is None or self._waiter is None or not self._body or self.complete:
+            return False
+        if not self.take(self._body[0] if len(self._body) == 1 else b"".join(self._body)):
+            return False
+        self._body.clear()
+        self._buffered = 0
+        return True
 
     def on_message_begin(self) -> None:
         """httptools': an answer begins."""
@@ -292,9 +325,7 @@ class Connection(asyncio.Protocol):
         """httptools': one header line, or one trailer."""
         if self._head_done:
             return  # a trailer, or an answer that nobody asked for
-        self.headers.append((name, value))
-        if name.lower() in {b"content-length", b"transfer-encoding"}:
-            self._framed = True
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """httptools': the head is whole."""
@@ -303,6 +334,7 @@ class Connection(asyncio.Protocol):
         self.status = self._parser.get_status_code()
         if self.status not in _INFORMATIONAL:
             self._head_done = True
+            self.complete = self._bodiless  # the parser would wait for a body, so this connection serves no other
             self._wake()
 
     def on_body(self, body: bytes) -> None:
@@ -311,14 +343,11 @@ class Connection(asyncio.Protocol):
             return
         self._body.append(body)
         self._buffered += len(body)
-        self._wake()
 
     def on_message_complete(self) -> None:
         """httptools': the answer is whole."""
         if not self._head_done:  # 100 Continue, 103 Early Hints: the real answer follows
             self.headers = []
-            self._framed = False
             return
         self.complete = True
         self._reusable = not self._surplus and self._parser.should_keep_alive()
-        self._wake()

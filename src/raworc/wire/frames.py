@@ -1,13 +1,17 @@
 """The spool's format: framed records of model calls, appended by the gateway, read by the recorder. No I/O.
 
-A frame is ``magic, length, crc32`` and then ``kind, key, time, data``; the checksum covers all that follows it,
+A frame is ``mark, length, crc32`` and then ``kind, key, time, data``; the checksum covers all that follows it,
 the key tells the frames of one call from those of others. A call is one ``START``, its ``HEAD`` and ``CHUNK``
-frames, and one ``END``; frames of many calls alternate in one file. A file that was cut anywhere is whole up to
-its first frame that does not check.
+frames, and one ``END``; frames of many calls alternate in one file.
+
+A file that was cut anywhere is whole up to there. Behind bytes that were damaged, reading goes on at the next
+frame. That is safe although recorded bodies may contain any bytes: mark and checksum depend on the server's
+worker id, so whoever does not know that cannot write what passes for a frame.
 
 Files of one server process are numbered: ``<worker id>.<number>.spool``; a call may run over into the next ones.
 """
 
+import hashlib
 import struct
 import uuid
 import zlib
@@ -19,8 +23,9 @@ import msgspec
 
 _ENVELOPE: Final = struct.Struct("<4sII")
 _INNER: Final = struct.Struct("<B16sQ")
-_MAGIC: Final = b"RWS1"
+_VERSION: Final = b"raworc spool 2"
 _NAME_LENGTH: Final = struct.Struct("<I")
+MARK_BYTES: Final = 4
 MAX_DATA_BYTES: Final = 64 * 1024 * 1024
 OVERHEAD_BYTES: Final = _ENVELOPE.size + _INNER.size
 SUFFIX: Final = ".spool"
@@ -43,7 +48,7 @@ class CallStart(msgspec.Struct, omit_defaults=True):
     id: uuid.UUID  # the request's
     method: str
     path: str
-    caller: str  # login, turn, sandbox, passthrough, none
+    caller: str  # login, key, turn, sandbox, passthrough, none
     train_id: str
     query: str = ""
     space: str | None = None
@@ -52,6 +57,9 @@ class CallStart(msgspec.Struct, omit_defaults=True):
     session_id: uuid.UUID | None = None
     turn_id: uuid.UUID | None = None
     headers: list[tuple[bytes, bytes]] = []
+    model: str | None = None  # of a call whose bodies are not recorded
+    bodies: bool = True
+    reads: bool = False  # without bodies: the answer is here for what it says of usage, and is not kept
 
 
 class AnswerHead(msgspec.Struct, omit_defaults=True):
@@ -60,6 +68,15 @@ class AnswerHead(msgspec.Struct, omit_defaults=True):
     status: int
     headers: list[tuple[bytes, bytes]] = []
     own: bool = False
+    account_id: str | None = None  # the upstream's name, where it is not the one that the call went to first
+
+
+class Attempt(msgspec.Struct, omit_defaults=True):
+    """A try that was followed by another: at which upstream, and the status or the error that it ended with."""
+
+    account_id: str
+    status: int | None = None
+    error: str | None = None
 
 
 class CallEnd(msgspec.Struct, omit_defaults=True):
@@ -69,6 +86,9 @@ class CallEnd(msgspec.Struct, omit_defaults=True):
     first_byte_us: int | None = None
     error_type: str | None = None
     error_message: str | None = None
+    answer_bytes: int | None = None  # what all chunks hold together; None: not counted
+    account_id: str | None = None  # as in the head
+    attempts: list[Attempt] = []  # that came before the last one
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +111,6 @@ class BadFrame(Exception):
 
 _KINDS: Final = {int(kind): kind for kind in Kind}
 _PACK = msgspec.msgpack.Encoder()
-
-
-def pack(kind: Kind, key: bytes, at_us: int, *data: bytes) -> list[bytes]:
-    """One frame as pieces for a gathering write; ``data`` is not copied. ``key`` has 16 bytes."""
-    inner = _INNER.pack(kind, key, at_us)
-    checksum, length = zlib.crc32(inner), len(inner)
-    for piece in data:
-        checksum = zlib.crc32(piece, checksum)
-        length += len(piece)
-    return [_ENVELOPE.pack(_MAGIC, length, checksum) + inner, *data]
 
 
 def pack_start(start: CallStart, body: bytes) -> tuple[bytes, bytes]:
@@ -134,37 +144,57 @@ def unpack_struct(data: bytes, kind: type[T]) -> T:
         raise BadFrame(str(error)) from None
 
 
-def frame_length(buffer: bytes, offset: int) -> int | None:
-    """The whole length of the frame that begins at ``offset``, None when too few bytes are there to tell.
+class Framing:
+    """How the frames of one server process are written and recognised."""
 
-    Raises:
-        BadFrame: no frame begins there.
-    """
-    if len(buffer) - offset < _ENVELOPE.size:
-        return None
-    magic, length, _ = _ENVELOPE.unpack_from(buffer, offset)
-    if magic != _MAGIC or not _INNER.size <= length <= MAX_DATA_BYTES + _INNER.size:
-        raise BadFrame("Not a frame")
-    return _ENVELOPE.size + length
+    def __init__(self, worker_id: uuid.UUID) -> None:
+        derived = hashlib.sha256(_VERSION + worker_id.bytes).digest()
+        self._mark = derived[:MARK_BYTES]
+        self._seed = int.from_bytes(derived[MARK_BYTES : 2 * MARK_BYTES])
 
+    def pack(self, kind: Kind, key: bytes, at_us: int, *data: bytes) -> list[bytes]:
+        """One frame as pieces for a gathering write; ``data`` is not copied. ``key`` has 16 bytes."""
+        inner = _INNER.pack(kind, key, at_us)
+        checksum, length = zlib.crc32(inner, self._seed), len(inner)
+        for piece in data:
+            checksum = zlib.crc32(piece, checksum)
+            length += len(piece)
+        return [_ENVELOPE.pack(self._mark, length, checksum) + inner, *data]
 
-def read_frame(buffer: bytes, offset: int = 0) -> Frame | None:
-    """The frame at ``offset``, or None when the buffer ends before it does.
+    def length(self, buffer: bytes, offset: int = 0) -> int | None:
+        """The whole length of the frame that begins at ``offset``, None when too few bytes are there to tell.
 
-    Raises:
-        BadFrame: these bytes will never be one.
-    """
-    size = frame_length(buffer, offset)
-    if size is None or len(buffer) - offset < size:
-        return None
-    payload = memoryview(buffer)[offset + _ENVELOPE.size : offset + size]
-    if zlib.crc32(payload) != _ENVELOPE.unpack_from(buffer, offset)[2]:
-        raise BadFrame("The checksum does not hold")
-    kind, key, at_us = _INNER.unpack_from(payload)
-    known = _KINDS.get(kind)
-    if known is None:
-        raise BadFrame(f"Unknown kind {kind}")
-    return Frame(known, key, at_us, bytes(payload[_INNER.size :]), size)
+        Raises:
+            BadFrame: no frame begins there.
+        """
+        if len(buffer) - offset < _ENVELOPE.size:
+            return None
+        mark, length, _ = _ENVELOPE.unpack_from(buffer, offset)
+        if mark != self._mark or not _INNER.size <= length <= MAX_DATA_BYTES + _INNER.size:
+            raise BadFrame("Not a frame")
+        return _ENVELOPE.size + length
+
+    def read(self, buffer: bytes, offset: int = 0) -> Frame | None:
+        """The frame at ``offset``, or None when the buffer ends before it does.
+
+        Raises:
+            BadFrame: these bytes will never be one.
+        """
+        size = self.length(buffer, offset)
+        if size is None or len(buffer) - offset < size:
+            return None
+        payload = memoryview(buffer)[offset + _ENVELOPE.size : offset + size]
+        if zlib.crc32(payload, self._seed) != _ENVELOPE.unpack_from(buffer, offset)[2]:
+            raise BadFrame("The checksum does not hold")
+        kind, key, at_us = _INNER.unpack_from(payload)
+        known = _KINDS.get(kind)
+        if known is None:
+            raise BadFrame(f"Unknown kind {kind}")
+        return Frame(known, key, at_us, bytes(payload[_INNER.size :]), size)
+
+    def find(self, buffer: bytes, offset: int) -> int:
+        """Where a frame may begin, from ``offset`` on; -1: nowhere in this buffer."""
+        return buffer.find(self._mark, offset)
 
 
 def file_name(worker_id: uuid.UUID, number: int) -> str:

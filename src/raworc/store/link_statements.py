@@ -1,0 +1,184 @@
+"""The statements of ``store/links.py``: what the driver runs as it stands."""
+
+from typing import Final
+
+_NODE: Final = """l.id, l.created_at, l.space, l.train_id, l.session, l.agent, l.parent_agent, l.whole, l.answered,
+    l.response, l.body_digest, l.system_digest, l.prompt, l.summary, l.ok, l.side, l.conversation_id, l.branch_id,
+    l.source, l.parent_id, l.parent_digest, l.retry_of, l.is_subtask, l.parent_task_id, l.task_use"""
+_TO_PLACE: Final = f"""
+SELECT {_NODE}, l.prefixes, l.opening, l.tasks, r.account_id, coalesce(r.message_count, 0) AS message_count,
+    coalesce(r.input_tokens + r.output_tokens, 0)::bigint AS tokens
+FROM links l LEFT JOIN requests r ON r.id = l.id AND r.created_at = l.created_at
+"""  # noqa: S608  our own columns
+UNPLACED: Final = _TO_PLACE + "WHERE l.conversation_id IS NULL ORDER BY l.created_at, l.id LIMIT %s"
+OF_CONVERSATIONS: Final = _TO_PLACE + "WHERE l.conversation_id = ANY(%s) ORDER BY l.created_at, l.id"
+DISTURBED: Final = """
+SELECT DISTINCT l.conversation_id
+FROM unnest(%(at)s::timestamptz[], %(id)s::uuid[], %(space)s::text[], %(session)s::text[], %(first)s::bytea[],
+    %(response)s::bytea[]) AS c (at, id, space, session, first, response)
+CROSS JOIN LATERAL (
+    SELECT conversation_id FROM links
+    WHERE space = c.space AND session = '' AND c.session = '' AND first = c.first AND created_at >= c.at
+        AND (created_at, id) > (c.at, c.id) AND conversation_id IS NOT NULL
+    UNION SELECT conversation_id FROM links
+    WHERE space = c.space AND session = '' AND c.session = '' AND first = c.response AND created_at >= c.at
+        AND (created_at, id) > (c.at, c.id) AND conversation_id IS NOT NULL
+    UNION SELECT conversation_id FROM links
+    WHERE c.session <> '' AND space = c.space AND session = c.session AND created_at >= c.at
+        AND (created_at, id) > (c.at, c.id) AND conversation_id IS NOT NULL
+) l
+"""
+DISTURBED_TASKS: Final = """
+SELECT DISTINCT l.conversation_id
+FROM unnest(%(at)s::timestamptz[], %(space)s::text[], %(prompt)s::bytea[]) AS c (at, space, prompt)
+JOIN links l ON l.space = c.space AND l.prompt = c.prompt AND l.created_at >= c.at
+    AND l.conversation_id IS NOT NULL
+"""
+DISTURBED_SUMMARIES: Final = """
+SELECT DISTINCT conversation_id FROM links
+WHERE space = %(space)s AND created_at BETWEEN %(at)s AND %(until)s AND parent_id IS NULL
+    AND conversation_id IS NOT NULL AND strpos(opening, %(probe)s) > 0
+"""
+SHARING: Final = f"""
+SELECT q.digest, l.*
+FROM unnest(%(space)s::text[], %(session)s::text[], %(digest)s::bytea[], %(begins)s::boolean[])
+    AS q (space, session, digest, begins)
+CROSS JOIN LATERAL (
+    (SELECT {_NODE} FROM links l
+    WHERE l.space = q.space AND l.session = q.session AND l.whole = q.digest AND l.created_at <= %(bound)s
+        AND l.conversation_id IS NOT NULL
+    ORDER BY l.created_at DESC, l.id DESC LIMIT %(limit)s)
+    UNION ALL
+    (SELECT {_NODE} FROM links l
+    WHERE l.space = q.space AND l.session = q.session AND l.answered = q.digest AND l.created_at <= %(bound)s
+        AND l.conversation_id IS NOT NULL
+    ORDER BY l.created_at DESC, l.id DESC LIMIT %(limit)s)
+    UNION ALL
+    (SELECT {_NODE} FROM links l
+    WHERE q.begins AND l.space = q.space AND l.session = q.session AND l.response = q.digest
+        AND l.created_at <= %(bound)s AND l.conversation_id IS NOT NULL
+    ORDER BY l.created_at DESC, l.id DESC LIMIT %(limit)s)
+) l
+"""  # noqa: S608  our own columns
+AGENTS: Final = f"""
+SELECT l.* FROM unnest(%(space)s::text[], %(session)s::text[], %(agent)s::text[]) AS q (space, session, agent)
+CROSS JOIN LATERAL (
+    (SELECT {_NODE} FROM links l WHERE l.space = q.space AND l.session = q.session AND l.agent = q.agent
+        AND l.session <> '' AND l.conversation_id IS NOT NULL
+    ORDER BY l.created_at, l.id LIMIT 1)
+    UNION ALL
+    (SELECT {_NODE} FROM links l WHERE l.space = q.space AND l.session = q.session AND l.agent = q.agent
+        AND l.session <> '' AND l.conversation_id IS NOT NULL
+    ORDER BY l.created_at DESC, l.id DESC LIMIT 1)
+) l
+"""  # noqa: S608  our own columns
+TASKS: Final = f"""
+SELECT {_NODE}, t.prompt AS task_prompt, t.tool_use_id, t.number
+FROM unnest(%(space)s::text[], %(prompt)s::bytea[]) AS q (space, prompt)
+JOIN link_tasks t ON t.space = q.space AND t.prompt = q.prompt AND NOT t.taken
+JOIN links l ON l.id = t.request_id AND l.created_at = t.created_at
+ORDER BY t.created_at, t.request_id, t.number
+"""  # noqa: S608  our own columns
+SUMMARIES: Final = f"""
+SELECT {_NODE} FROM links l
+WHERE l.space = %(space)s AND l.summary IS NOT NULL AND l.ok AND l.created_at BETWEEN %(since)s AND %(until)s
+    AND l.conversation_id IS NOT NULL
+ORDER BY l.created_at DESC, l.id DESC LIMIT %(limit)s
+"""  # noqa: S608  our own columns
+CONTINUED: Final = """
+SELECT DISTINCT ON (parent_id) parent_id, whole FROM links
+WHERE parent_id = ANY(%(ids)s) AND retry_of IS NULL AND ok AND conversation_id IS NOT NULL
+ORDER BY parent_id, created_at, id
+"""
+STATES: Final = """
+SELECT id, last_at, numbers, main_taken,
+    array(SELECT branch_id FROM conversation_branches b WHERE b.conversation_id = c.id) AS branches
+FROM conversations c WHERE id = ANY(%s)
+"""
+FORGET: Final = (
+    """
+    UPDATE link_tasks t SET taken = false FROM links l
+    WHERE l.conversation_id = ANY(%(ids)s) AND t.request_id = l.parent_task_id AND t.tool_use_id = l.task_use
+        AND t.conversation_id <> ALL(%(ids)s)
+    """,
+    "DELETE FROM link_tasks WHERE conversation_id = ANY(%(ids)s)",
+    "DELETE FROM conversation_branches WHERE conversation_id = ANY(%(ids)s)",
+    "DELETE FROM conversations WHERE id = ANY(%(ids)s)",
+    "UPDATE links SET conversation_id = NULL WHERE conversation_id = ANY(%(ids)s)",
+)
+SAVE: Final = """
+UPDATE links l SET conversation_id = v.conversation_id, branch_id = v.branch_id, source = v.source,
+    parent_id = v.parent_id, parent_digest = v.parent_digest, retry_of = v.retry_of, is_subtask = v.is_subtask,
+    parent_task_id = v.parent_task_id, task_use = v.task_use
+FROM unnest(%s::uuid[], %s::timestamptz[], %s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::bytea[], %s::uuid[],
+    %s::boolean[], %s::uuid[], %s::text[])
+    AS v (id, created_at, conversation_id, branch_id, source, parent_id, parent_digest, retry_of, is_subtask,
+        parent_task_id, task_use)
+WHERE l.id = v.id AND l.created_at = v.created_at
+"""
+SAVE_TASKS: Final = """
+INSERT INTO link_tasks (request_id, number, conversation_id, tool_use_id, space, prompt, created_at, taken)
+SELECT v.*, false FROM unnest(%s::uuid[], %s::integer[], %s::uuid[], %s::text[], %s::text[], %s::bytea[],
+    %s::timestamptz[]) v
+"""
+TAKE: Final = """
+UPDATE link_tasks t SET taken = true FROM unnest(%s::uuid[], %s::text[]) AS v (request_id, tool_use_id)
+WHERE t.request_id = v.request_id AND t.tool_use_id = v.tool_use_id
+"""
+ADD_BRANCHES: Final = """
+INSERT INTO conversation_branches (conversation_id, branch_id, parent_digest, created_at, message_count, is_subtask)
+SELECT l.conversation_id, l.branch_id, (array_agg(l.parent_digest ORDER BY l.created_at, l.id))[1],
+    min(l.created_at), coalesce(max(r.message_count), 0), bool_or(l.is_subtask)
+FROM links l
+JOIN unnest(%(ids)s::uuid[], %(at)s::timestamptz[]) AS a (id, at) ON l.id = a.id AND l.created_at = a.at
+LEFT JOIN requests r ON r.id = l.id AND r.created_at = l.created_at
+GROUP BY 1, 2 ORDER BY 1, 2
+ON CONFLICT (conversation_id, branch_id) DO UPDATE SET
+    message_count = greatest(conversation_branches.message_count, excluded.message_count)
+"""
+ADD_CONVERSATIONS: Final = """
+INSERT INTO conversations (id, space, train_id, account_id, first_at, last_at, latest_request_id, requests, tokens,
+    cost_usd, unpriced, message_count, subtasks, numbers, main_taken)
+SELECT l.conversation_id, min(l.space), (array_agg(l.train_id ORDER BY l.created_at DESC, l.id DESC))[1],
+    (array_agg(r.account_id ORDER BY l.created_at DESC, l.id DESC))[1], min(l.created_at), max(l.created_at),
+    (array_agg(l.id ORDER BY l.created_at DESC, l.id DESC))[1], count(*),
+    coalesce(sum(r.input_tokens + r.output_tokens), 0), coalesce(sum(r.cost_usd), 0),
+    count(*) FILTER (WHERE r.cost_usd IS NULL AND r.input_tokens + r.output_tokens + r.cache_creation_input_tokens
+        + r.cache_read_input_tokens > 0),
+    coalesce(max(r.message_count), 0), 0, 0, false
+FROM links l
+JOIN unnest(%(ids)s::uuid[], %(at)s::timestamptz[]) AS a (id, at) ON l.id = a.id AND l.created_at = a.at
+LEFT JOIN requests r ON r.id = l.id AND r.created_at = l.created_at
+GROUP BY l.conversation_id ORDER BY l.conversation_id
+ON CONFLICT (id) DO UPDATE SET
+    train_id = CASE WHEN excluded.last_at >= conversations.last_at THEN excluded.train_id
+        ELSE conversations.train_id END,
+    account_id = CASE WHEN excluded.last_at >= conversations.last_at THEN excluded.account_id
+        ELSE conversations.account_id END,
+    latest_request_id = CASE WHEN excluded.last_at >= conversations.last_at THEN excluded.latest_request_id
+        ELSE conversations.latest_request_id END,
+    first_at = least(conversations.first_at, excluded.first_at),
+    last_at = greatest(conversations.last_at, excluded.last_at),
+    requests = conversations.requests + excluded.requests,
+    tokens = conversations.tokens + excluded.tokens,
+    cost_usd = conversations.cost_usd + excluded.cost_usd,
+    unpriced = conversations.unpriced + excluded.unpriced,
+    message_count = greatest(conversations.message_count, excluded.message_count)
+"""
+SAVE_STATES: Final = """
+UPDATE conversations c SET numbers = v.numbers, main_taken = v.main_taken,
+    subtasks = (SELECT count(*) FROM conversation_branches b
+        WHERE b.conversation_id = c.id AND b.is_subtask AND b.branch_id LIKE 'subtask\\_%%')
+FROM unnest(%(ids)s::uuid[], %(numbers)s::integer[], %(heads)s::boolean[]) AS v (id, numbers, main_taken)
+WHERE c.id = v.id
+"""
+CLEAR: Final = (
+    "DELETE FROM link_tasks",
+    "DELETE FROM conversation_branches",
+    "DELETE FROM conversations",
+    """
+    UPDATE links SET conversation_id = NULL, branch_id = NULL, source = NULL, parent_id = NULL, parent_digest = NULL,
+        retry_of = NULL, is_subtask = false, parent_task_id = NULL, task_use = NULL
+    WHERE conversation_id IS NOT NULL
+    """,
+)
