@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +126,34 @@ def test_files_are_listed_and_read(shell: Shell, agent: str):
     assert "raworc: " in shell.run("agents", "files", agent, "../etc", code=1)
 
 
+def test_files_are_put_and_taken_away_whole(shell: Shell, agent: str, tmp_path: Path):
+    mine, saved = tmp_path / "mine.txt", tmp_path / "saved.tar.gz"
+    mine.write_bytes(b"from a file \xff\n")
+    assert "'in/mine.txt' of" in shell.run("agents", "files", agent, "in/", "--write", str(mine))
+    assert "mine.txt" in shell.run("agents", "files", agent, "--write", str(mine))
+    assert "has 7 bytes" in shell.run("agents", "files", agent, "in/typed", "--write", "-", typed="a line\n")
+    assert shell.run("agents", "files", agent, "in/typed", "--read") == "a line\n"
+    assert json.loads(shell.run("agents", "files", agent, "x", "-w", str(mine), "--json"))["size"] == 14
+
+    assert "saved.tar.gz' has" in shell.run("agents", "files", agent, "in", "--archive", str(saved))
+    with tarfile.open(saved) as archive:
+        assert archive.getnames() == ["in", "in/mine.txt", "in/typed"]
+        assert archive.extractfile("in/mine.txt").read() == mine.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", "saved.tar.gz"}
+
+
+def test_files_that_cannot_be_put_or_saved_say_why(shell: Shell, agent: str, tmp_path: Path):
+    for told, arguments in {
+        "cannot be read: No such file": ["--write", str(tmp_path / "none")],
+        "has no name": ["--write", "-"],
+        "use one of them": ["x", "--read", "--write", "-"],
+        "cannot be written: No such file": ["--archive", str(tmp_path / "none" / "x")],
+        "raworc: ": ["none", "--archive", str(tmp_path / "x")],
+    }.items():
+        assert told in shell.run("agents", "files", agent, *arguments, code=1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_sleep_and_wake_keep_the_files(shell: Shell, agent: str):
     shell.run("ask", agent, WORK)
     assert "is asleep" in shell.run("agents", "sleep", agent, "--note", "lunch", "--wait")
@@ -159,6 +188,21 @@ def test_an_agent_is_remixed(shell: Shell, stack: Stack, agent: str):
     assert "code" not in shell.run("agents", "files", "remixed-two")
     for name in ("remixed-one", "remixed-two"):
         shell.run("agents", "delete", name, "--yes")
+
+
+def test_secrets_are_put_and_listed_by_name(shell: Shell, agent: str):
+    shell.run("ask", agent, "hello")
+    assert "from its next wake" in shell.run(
+        "agents", "secrets", "put", agent, "KEY", "--value-stdin", typed="val ue\n"
+    )
+    assert "use '--value-stdin'" in shell.run("agents", "secrets", "put", agent, "KEY", code=1)
+    listed = shell.run("agents", "secrets", "list", agent)
+    assert "KEY" in listed
+    assert "val ue" not in listed
+    shell.run("agents", "sleep", agent, "--wait")
+    assert "│ val ue" in shell.run("ask", agent, "```bash\necho $KEY\n```")
+    shell.run("agents", "secrets", "delete", agent, "KEY")
+    assert "has no secret 'KEY'" in shell.run("agents", "secrets", "delete", agent, "KEY", code=1)
 
 
 def test_an_agent_is_published_for_everybody(shell: Shell, agent: str):

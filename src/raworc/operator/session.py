@@ -14,7 +14,11 @@ from raworc.domain.duties import (
     Duty,
     EndBusyHold,
     Fill,
+    Forget,
+    Pause,
     Release,
+    Rest,
+    Situation,
     Sleep,
     Start,
     Terminate,
@@ -23,16 +27,19 @@ from raworc.domain.duties import (
     stops,
 )
 from raworc.errors import LostHold, TurnSettled, Unavailable
+from raworc.operator.desk import Desk
 from raworc.operator.patience import patiently
 from raworc.operator.places import Place, Premises
 from raworc.operator.stop import Stop, Stopped
-from raworc.operator.turn import Desk, Turn
+from raworc.operator.turn import Turn
 from raworc.sandbox.driver import SandboxError, SandboxUnavailable
 from raworc.services.holds import Hold, Holds
 from raworc.services.runs import Runs
 from raworc.services.steps import Outcome
 
 _LOOK_AGAIN_S: Final = 1.0
+_LOST: Final = "The session was paused, and the worker that kept its memory stopped: its files are as they were"
+_CANNOT: Final = "The session cannot be paused on this host, so it sleeps: {reason}"
 
 log = structlog.get_logger()
 _T = TypeVar("_T")
@@ -62,6 +69,7 @@ class HeldSession:
         self._kicked = asyncio.Event()
         self._draining = False
         self.works = False  # on a turn, whatever the table says
+        self._told: str | None = None  # the sandbox that the table has
 
     def kick(self) -> None:
         """Look again: something may have changed."""
@@ -84,6 +92,7 @@ class HeldSession:
             while not self._draining:
                 self._kicked.clear()
                 situation = await patiently(lambda: self._parts.holds.look(self.hold))
+                await self._unfreeze(situation)
                 if not await self._do(duty(situation)):
                     return
             await self._place.close()
@@ -95,8 +104,10 @@ class HeldSession:
 
     async def _do(self, what: Duty) -> bool:
         """One duty; False when the session is let go."""
-        if isinstance(what, Terminate | Sleep | Release):
+        if isinstance(what, Terminate | Sleep | Forget | Release):
             return not await self._let_go(what)
+        if isinstance(what, Pause):
+            return await self._pause()
         try:
             match what:
                 case Fill():
@@ -112,7 +123,7 @@ class HeldSession:
             return not await self._give_up(error)
         return True
 
-    async def _let_go(self, what: Terminate | Sleep | Release) -> bool:
+    async def _let_go(self, what: Terminate | Sleep | Forget | Release) -> bool:
         """Whether it was done, and not overtaken by another wish."""
         runs = self._parts.runs
         match what:
@@ -122,12 +133,31 @@ class HeldSession:
             case Sleep():
                 await self._place.close()
                 done = await patiently(lambda: runs.end(self.hold, what))
+            case Forget():
+                await self._place.close()
+                done = await patiently(lambda: runs.forget(self.hold, _LOST))
             case Release():
                 await self._place.close()
                 await self._release()
                 done = True
         log.info("session let go", session_id=str(self.hold.session_id), why=type(what).__name__, done=done)
         return done
+
+    async def _pause(self) -> bool:
+        """Whether the session is kept: where it cannot be frozen it sleeps."""
+        try:
+            await self._place.freeze()
+        except SandboxError as error:
+            await self._place.close()
+            reason = _CANNOT.format(reason=error)
+            return not await patiently(lambda: self._parts.runs.forget(self.hold, reason))
+        await patiently(lambda: self._parts.runs.pause(self.hold))
+        return True
+
+    async def _unfreeze(self, found: Situation) -> None:
+        if self._place.is_frozen and found.timers.state != "paused":
+            await self._place.thaw()
+            await patiently(lambda: self._parts.runs.go_on(self.hold))
 
     async def _adjust(self, what: Duty) -> None:
         runs, steps = self._parts.runs, self._parts.desk.steps
@@ -142,6 +172,8 @@ class HeldSession:
             case BecomeIdle():
                 await patiently(lambda: runs.become_idle(self.hold))
             case _:
+                if not self._place.is_frozen:  # who is frozen does not end when asked
+                    await patiently(self._place.keep_deployed)
                 await self._kicked.wait()
 
     async def _fill(self) -> None:
@@ -162,7 +194,8 @@ class HeldSession:
         stop = Stop()
         remarks = await self._watched(self._place.ready(agent, stop), stop, lambda what: what != Wake())
         if remarks is not None:
-            await patiently(lambda: self._parts.runs.begin(self.hold, remarks))
+            self._told = life = self._place.around.sandbox.sandbox_id
+            await patiently(lambda: self._parts.runs.begin(self.hold, life, remarks))
 
     async def _work(self, what: Start | Continue) -> None:
         stop = Stop()
@@ -173,6 +206,10 @@ class HeldSession:
             await self._watched(job, stop, lambda found: stops(found, what.turn_id))
         finally:
             self.works = False
+        life = self._place.sandbox_id
+        if life is not None and life != self._told:
+            self._told = life
+            await patiently(lambda: self._parts.runs.reopened(self.hold, life))
 
     async def _watched(self, job: Coroutine[Any, Any, _T], stop: Stop, ends: Callable[[Duty], bool]) -> _T | None:
         """What ``job`` returns, while every kick is looked into; None when it had to stop or its turn was settled."""
@@ -180,8 +217,10 @@ class HeldSession:
         try:
             while not task.done():
                 kick = asyncio.ensure_future(self._kicked.wait())
-                await asyncio.wait({task, kick}, return_when=asyncio.FIRST_COMPLETED)
-                kick.cancel()
+                try:
+                    await asyncio.wait({task, kick}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    kick.cancel()
                 if self._kicked.is_set() and not task.done():
                     await self._look_up(stop, ends)
             return task.result()
@@ -196,13 +235,32 @@ class HeldSession:
     async def _look_up(self, stop: Stop, ends: Callable[[Duty], bool]) -> None:
         self._kicked.clear()
         try:
-            found = duty(await self._parts.holds.look(self.hold))
+            situation = await self._parts.holds.look(self.hold)
+            if situation.timers.state == "paused" and not self._draining:
+                await self._hold_still(stop, duty(situation))
+                return
+            await self._unfreeze(situation)
+            stop.go_on()
+            found = duty(situation)
             if isinstance(found, EndBusyHold):
                 await self._parts.runs.end_busy_hold(self.hold)
             elif ends(found):
                 stop.set()
+            stop.stir()
         except Unavailable:
             asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self.kick)
+
+    async def _hold_still(self, stop: Stop, what: Duty) -> None:
+        """The session was paused under its turn, which waits from now on; other wishes end it."""
+        if isinstance(what, Pause):
+            stop.hold()
+            try:
+                await self._place.freeze()
+                await self._parts.runs.pause(self.hold)
+            except SandboxError:
+                stop.set()  # and it is tried once more without the turn
+        elif not isinstance(what, Rest):
+            stop.set()
 
     async def _give_up(self, error: SandboxError) -> bool:
         await self._place.close()

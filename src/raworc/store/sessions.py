@@ -84,9 +84,23 @@ async def end_hold(conn: AsyncConnection, session_id: uuid.UUID) -> None:
     await conn.execute(_END_HOLD, {"session_id": session_id})
 
 
-async def want(conn: AsyncConnection, session_id: uuid.UUID, desired: State) -> None:
-    """Ask operators for a state. Schedule and hold of the state before end with it, and so does its run."""
+async def want(conn: AsyncConnection, session_id: uuid.UUID, desired: State | None) -> None:
+    """Ask operators for a state, or (None) for nothing more.
+
+    Schedule and hold of the state before end with it, and so does its run.
+    """
     await conn.execute(_WANT, {"session_id": session_id, "desired": desired})
+
+
+async def want_frozen(conn: AsyncConnection, session_id: uuid.UUID) -> None:
+    """Ask operators to stop its processes; a hold ends with that, its run does not."""
+    values = {"desired": "paused", "paused_epoch": None, "busy_hold_from": None}
+    await conn.execute(sessions.update().where(sessions.c.id == session_id).values(values))
+
+
+async def end_freeze(conn: AsyncConnection, session_id: uuid.UUID) -> None:
+    """It goes on; its operator, which may keep it frozen, learns it."""
+    await conn.execute(sessions.update().where(sessions.c.id == session_id).values(desired=None))
 
 
 async def tell_operators(conn: AsyncConnection, session_id: uuid.UUID) -> None:

@@ -96,8 +96,8 @@ async def a_cancelled_copy_leaves_nothing(bench: Bench) -> None:
     copying = asyncio.create_task(bench.driver.copy_workspace(source, target))
     await asyncio.sleep(0)
     copying.cancel()
-    with raising(asyncio.CancelledError, "a cancelled copy"):
-        await copying
+    await asyncio.wait({copying})
+    expect(copying.cancelled(), "the copy was not cancelled")
     await bench.driver.copy_workspace(source, target)
     same(bench.driver.files(target).list("d", 0, 10).total, 5000, "the copy made then")
 
