@@ -7,16 +7,22 @@
 Whoever writes ``details`` sees to it that they hold names and choices only: never a secret, a password or a token.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from raworc.services.accounts import Caller
+from raworc.errors import Forbidden, Hidden
+from raworc.services.accounts import Caller, renewed
 from raworc.store import audit as store
+from raworc.store import denials
 from raworc.store.audit import AuditRow
 from raworc.store.database import Database
+
+T = TypeVar("T")
+_OF_AGENT: Final = {"by": "an agent's own token"}
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,62 @@ async def done(conn: AsyncConnection, caller: Caller, deed: Deed) -> None:
 
 
 async def refused(db: Database, caller: Caller, deed: Deed) -> None:
-    """The caller was not allowed to do it: kept at once, as what he wanted is undone."""
-    async with db.transaction() as conn:
-        await store.write(conn, _row(caller, deed, allowed=False))
+    """The caller was not allowed to do it: kept at once, as what he wanted is undone.
+
+    The same within a minute is counted, and becomes one entry with its number: who knocks a million times fills no log.
+    """
+
+    async def work(conn: AsyncConnection) -> None:
+        for row in await denials.count(conn, _row(caller, deed, allowed=False)):
+            await store.write(conn, row)
+        await told(conn)
+
+    await db.run(work)
+
+
+async def told(conn: AsyncConnection) -> None:
+    """Make entries of refusals that were counted until a minute ago."""
+    for row in await denials.ended(conn):
+        await store.write(conn, row)
+
+
+@asynccontextmanager
+async def refusals_kept(db: Database, caller: Caller, deed: Deed) -> AsyncGenerator[None]:
+    """Whatever is refused in it is kept, also what is answered as if it were not there."""
+    try:
+        yield
+    except (Forbidden, Hidden) as error:
+        await refused(db, caller, deed)
+        error.is_kept = True
+        raise
+
+
+async def carried_out(
+    db: Database,
+    caller: Caller,
+    deed: Deed,
+    work: Callable[[AsyncConnection, Caller], Awaitable[T]],
+    *,
+    lock: Callable[[AsyncConnection], Awaitable[None]] | None = None,
+) -> T:
+    """The result of ``work``, done in one transaction by the caller as he stands now. Deed or refusal is kept.
+
+    ``lock``: what to wait for before it is asked how he stands.
+
+    Raises:
+        Unauthorized: the caller was removed meanwhile.
+    """
+
+    async def begun(conn: AsyncConnection) -> T:
+        if lock is not None:
+            await lock(conn)
+        by = await renewed(conn, caller)
+        result = await work(conn, by)
+        await done(conn, by, deed)
+        return result
+
+    async with refusals_kept(db, caller, deed):
+        return await db.run(begun)
 
 
 def _row(caller: Caller, deed: Deed, *, allowed: bool) -> AuditRow:
@@ -51,5 +110,5 @@ def _row(caller: Caller, deed: Deed, *, allowed: bool) -> AuditRow:
         name=deed.name,
         space=deed.space,
         address=caller.address,
-        details=deed.details,
+        details={**deed.details, **_OF_AGENT} if caller.agent_id else deed.details,
     )
