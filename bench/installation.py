@@ -29,7 +29,8 @@ class Answered(Exception):
 class Api:
     """One keep-alive connection. Not for several threads."""
 
-    def __init__(self, port: int, token: str | None = None) -> None:
+    def __init__(self, port: int, token: str | None = None, prefix: str = _PREFIX) -> None:
+        self._prefix = prefix
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         self._headers = {"content-type": "application/json"}
         if token:
@@ -37,7 +38,7 @@ class Api:
 
     def call(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401  whatever JSON comes
         content = None if body is None else json.dumps(body)
-        self._connection.request(method, _PREFIX + path, content, self._headers)
+        self._connection.request(method, self._prefix + path, content, self._headers)
         answer = self._connection.getresponse()
         data = answer.read()
         if answer.status != http.client.OK:
@@ -57,7 +58,7 @@ class Api:
         body = {"input": {"content": [{"type": "text", "content": text}]}}
         turn = self.call("POST", f"/agents/{agent}/responses", body)
         self._connection.request(
-            "GET", f"{_PREFIX}/agents/{agent}/responses/{turn['id']}/events", headers=self._headers
+            "GET", f"{self._prefix}/agents/{agent}/responses/{turn['id']}/events", headers=self._headers
         )
         for line in self._connection.getresponse():
             if line.startswith(b"data: "):
@@ -65,7 +66,7 @@ class Api:
 
     def follow(self, agent: str, state: str, *, after: int) -> int:
         """Wait until ``agent`` becomes ``state`` by an event above ``after``; that event's number."""
-        path = f"{_PREFIX}/agents/{agent}/events"
+        path = f"{self._prefix}/agents/{agent}/events"
         self._connection.request("GET", path, headers={**self._headers, "last-event-id": str(after)})
         answer = self._connection.getresponse()
         number = 0
@@ -90,28 +91,31 @@ class Installation:
     token: str
     start_s: float
 
-    def api(self) -> Api:
-        return Api(self.port, self.token)
+    def api(self, contract: str = "agents") -> Api:
+        return Api(self.port, self.token, f"/{contract}/api/v0")
 
 
 @contextmanager
-def installed() -> Iterator[Installation]:
-    """Start one (twice, so that ``start_s`` is that of an installed server), stop and remove it at the end."""
+def installed(**settings: str) -> Iterator[Installation]:
+    """Start one (twice, so that ``start_s`` is that of an installed server), stop and remove it at the end.
+
+    ``settings`` are variables of its environment.
+    """
     home = Path(tempfile.mkdtemp(prefix="rwb-"))
     home.chmod(0o755)
     try:
-        with _up(home):
+        with _up(home, settings):
             pass
-        with _up(home) as running:
+        with _up(home, settings) as running:
             yield running
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
 @contextmanager
-def _up(home: Path) -> Iterator[Installation]:
+def _up(home: Path, settings: dict[str, str]) -> Iterator[Installation]:
     port = _free_port()
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)} | settings
     command = [sys.executable, "-m", "raworc", "up", "--home", str(home), "--port", str(port)]
     started = time.monotonic()
     with (home / "bench.out").open("ab") as out:

@@ -24,7 +24,9 @@ LONG_FUNCTIONS: dict[str, str] = {}
 
 PROCESS_LOOPS: dict[str, str] = {
     "src/raworc/api/app.py::__call__": "the server's: one request's defect must not reach another one",
+    "src/raworc/api/cycle.py::run_asgi": "the server's: one model call's defect must not reach another one",
     "src/raworc/recorder/load.py::_row": "the recorder's: one call's defect must not hold up those behind it",
+    "src/raworc/sandbox/runner/runner.py::tried": "a handler's, inside the sandbox: what it raises is its answer",
 }
 """``path::function`` of the loops that must outlive any failure of one round, at most four."""
 

@@ -24,7 +24,8 @@ from raworc.api.auth import Permission, SignedIn
 from raworc.api.openapi import dependencies_of, describe
 from raworc.cli.main import COMMANDS, application
 from raworc.client.errors import BY_CODE
-from raworc.settings import ClientSettings, Settings, variables
+from raworc.settings import ClientSettings, Settings
+from raworc.variables import variables
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 HEAD = "<!-- Written by scripts/reference.py from the code: change that, not this page. -->\n"
@@ -235,8 +236,9 @@ def _operation(operation: Document, dependencies: list[object]) -> Iterator[str]
         must = "" if operation["requestBody"].get("required") else ", which may be left out"
         yield from (f"Body: {_content(operation['requestBody'])}{must}.", "")
     answers = operation["responses"]
-    failures = ", ".join(sorted(status for status in answers if status not in ("200", "500")))
-    yield from (f"Answers 200: {_content(answers['200']) or 'empty'}. Refuses with {failures}.", "")
+    success = min(answers)
+    failures = ", ".join(sorted(status for status in answers if status not in (success, "500")))
+    yield from (f"Answers {success}: {_content(answers[success]) or 'empty'}. Refuses with {failures}.", "")
 
 
 def _who(dependencies: list[object]) -> str:

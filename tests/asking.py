@@ -19,7 +19,7 @@ PASSWORD = "a-password-of-tests"
 
 @dataclass(frozen=True)
 class Api:
-    """A client of one account. Paths are below the agents contract's prefix."""
+    """A client of one account. Paths are below the prefix of one contract, agents by default."""
 
     http: httpx2.AsyncClient
     served: Served
@@ -53,9 +53,9 @@ def error_of(answer: httpx2.Response, status: int, code: str) -> Json:
 
 
 @asynccontextmanager
-async def client_of(served: Served, token: str | None) -> AsyncIterator[Api]:
+async def client_of(served: Served, token: str | None, contract: str = "agents") -> AsyncIterator[Api]:
     headers = {"authorization": f"Bearer {token}"} if token else {}
-    base = f"{served.url}/agents/api/v0"
+    base = f"{served.url}/{contract}/api/v0"
     async with httpx2.AsyncClient(base_url=base, headers=headers, timeout=20, trust_env=False) as http:
         yield Api(http, served)
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import ipaddress
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,15 @@ class Authority:
         encryption = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
         key.write_bytes(private.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, encryption))
         certificate.write_bytes(found.public_bytes(_PEM))
+
+
+def serving(authority: Authority) -> ssl.SSLContext:
+    """What a server needs that shows a certificate of this authority."""
+    certificate, key = authority.file.with_suffix(".crt"), authority.file.with_suffix(".key")
+    authority.issue(certificate, key)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    return context
 
 
 def _signed(

@@ -60,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Say how many requests ``api/test_schema.py`` makes up of each operation, before it is read."""
     hypothesis_settings.register_profile(
         "made-up-requests",
-        max_examples=250 if config.getoption("--faults") else 15,
+        max_examples=250 if config.getoption("--faults") else 3,
         deadline=None,
         derandomize=True,
         database=None,
@@ -131,7 +131,7 @@ def settings(home: Path, database_url: str) -> Settings:
 def running_stack(postgres: Cluster) -> Iterator[Stack]:
     name = clone(postgres)
     with short_home() as folder:
-        running = Stack(Settings(home=folder, database_url=postgres.url(name)))
+        running = Stack(Settings(home=folder, database_url=postgres.url(name), spool_rotate_s=0.5))
         try:
             running.start(*KINDS)
             yield running

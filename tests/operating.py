@@ -9,25 +9,36 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import select
 
 from gate import DOOR_KEY, Gate, gate
+from raworc.domain.models import Models
 from raworc.ids import SessionId, WorkerId, new_id
+from raworc.operator.crew import Shelf
+from raworc.operator.desk import Desk
+from raworc.operator.log_book import LogBook
 from raworc.operator.loop import Operator
 from raworc.operator.model import Model
 from raworc.operator.places import Premises
 from raworc.operator.session import Parts
-from raworc.operator.turn import Desk
 from raworc.sandbox.bubblewrap import BubblewrapDriver, Places
 from raworc.sandbox.driver import Driver, Sandbox, SandboxSpec, Workspace
+from raworc.sandbox.results import Results
 from raworc.sandbox.spawner import Spawner
 from raworc.services.accounts import Accounts, Caller
+from raworc.services.agent_logs import KeptLogs
+from raworc.services.agent_states import AgentStates
 from raworc.services.agents import Agents, NewAgent
+from raworc.services.approvals import Approvals
 from raworc.services.context import Context
+from raworc.services.deployments import Deployments
+from raworc.services.environments import Environments
+from raworc.services.handlers import Handlers
 from raworc.services.holds import Hold, Holds
 from raworc.services.knowledge import Knowledge
+from raworc.services.messages import Message, Messages, NewMessage
 from raworc.services.passwords import Passwords
 from raworc.services.requests import Requests
 from raworc.services.runs import Runs
 from raworc.services.secrets import Secrets
-from raworc.services.sessions import Sessions
+from raworc.services.sessions import NewSession, Sessions
 from raworc.services.steps import Steps
 from raworc.services.turns import Turns, TurnView
 from raworc.services.workers import Worker
@@ -54,27 +65,32 @@ class World:
     listener: Listener
     admin: Caller
     agents: Agents
-    sessions: Sessions
+    sessions: AgentStates
     turns: Turns
     context: Context
+    approvals: Approvals
+    shared: Sessions
+    messages: Messages
+    shelf: Shelf
     dead: set[uuid.UUID] = field(default_factory=set)
 
     def holds(self, worker_id: WorkerId, node: str = NODE) -> Holds:
         return Holds(self.db, worker_id, node, lambda other: other in self.dead)
 
     def parts(self, holds: Holds, *, steps: Steps | None = None, driver: Driver | None = None) -> Parts:
-        tokens, of_runs = self.gate.tokens, Runs(self.db, Secrets(b"m" * 32))
+        tokens, environments = self.gate.tokens, Environments(self.db, Secrets(b"m" * 32))
         desk = Desk(
             steps=steps or Steps(self.db),
             knowledge=Knowledge(self.db),
+            approvals=self.approvals,
+            requests=Requests(self.db),
             model=Model(self.client),
             tokens=tokens,
-            default_model=None,
-            has_anthropic=False,
+            models=Models(),
             max_model_calls=self.settings.max_model_calls,
             soft_limit_tokens=self.settings.context_soft_limit_tokens,
         )
-        return Parts(holds, of_runs, desk, Premises(driver or self.driver, tokens, of_runs.secrets))
+        return Parts(holds, Runs(self.db), desk, Premises(driver or self.driver, tokens, environments.of, self.shelf))
 
     @asynccontextmanager
     async def operator(
@@ -106,6 +122,32 @@ class World:
         await self.agents.create(self.admin, NewAgent(name=name, **fields))  # pyright: ignore[reportArgumentType]
         return await self.session_of(name)
 
+    async def begin(self, **fields: object) -> SessionId:
+        """A new session of a space."""
+        return SessionId((await self.shared.create(self.admin, NewSession(**fields))).id)  # pyright: ignore[reportArgumentType]
+
+    async def say(self, session_id: SessionId, content: str) -> Message:
+        """A message to it."""
+        return await self.messages.post(self.admin, str(session_id), NewMessage(content))
+
+    async def heard(self, session_id: SessionId) -> list[Message]:
+        """All that was said in it."""
+        return await self.messages.page(self.admin, str(session_id), limit=1000, offset=None)
+
+    async def reply(self, session_id: SessionId, content: str) -> Message:
+        """The answer to a message that is the only one in the queue."""
+        await self.say(session_id, content)
+        return await self.next_reply(session_id)
+
+    async def next_reply(self, session_id: SessionId) -> Message:
+        """The newest message, once it is an answer."""
+
+        async def answered() -> bool:
+            return (await self.heard(session_id))[-1].role != "USER"
+
+        await until(answered)
+        return (await self.heard(session_id))[-1]
+
     async def session_of(self, name: str) -> SessionId:
         async with self.db.reading() as conn:
             return SessionId(await conn.scalar(select(agents.c.session_id).where(agents.c.name == name)))
@@ -124,7 +166,7 @@ class World:
         return await self.turns.get(self.admin, name, turn_id)
 
     async def all_turns(self, name: str = "demo") -> list[TurnView]:
-        return await self.turns.page(self.admin, name, 100, 0)
+        return (await self.turns.page(self.admin, name, 100, 0)).turns
 
     async def row(self, session_id: SessionId):
         async with self.db.reading() as conn:
@@ -160,6 +202,13 @@ class World:
             return row is not None and row.state == state
 
         await until(holds)
+
+    async def until_frozen(self, session_id: SessionId) -> None:
+        async def kept() -> bool:
+            row = await self.row(session_id)
+            return row is not None and row.paused_epoch == row.hold_epoch and row.desired is None
+
+        await until(kept)
 
     async def until_segment(self, turn_id: uuid.UUID, kind: str, name: str = "demo") -> None:
         async def there() -> bool:
@@ -197,13 +246,19 @@ def answer(turn: TurnView) -> str:
     return turn.output_content[0]["content"]
 
 
+def shelf_of(settings: Settings, db: Database, stack: AsyncExitStack) -> Shelf:
+    book = LogBook(KeptLogs(db))
+    stack.push_async_callback(book.close)
+    return Shelf(Handlers(db), Deployments(db), book, Results(settings.builds_dir), NODE, settings.handler_timeout_s)
+
+
 @asynccontextmanager
 async def world(settings: Settings, db: Database) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         spawner = Spawner.fork(settings.run_dir)
         stack.callback(spawner.close)
         gateway = await stack.enter_async_context(gate(settings.home))
-        gateway.app._callers._turns = Requests(db)  # the real table instead of the gate's own
+        gateway.gateway._callers._turns = Requests(db)  # the real table instead of the gate's own
         client = Client(Target.parse(f"unix:{settings.home / 'run' / 'model.sock'}"))
         stack.push_async_callback(client.close)
         listener = await stack.enter_async_context(Listener(db.url, [EVENTS]))
@@ -221,7 +276,11 @@ async def world(settings: Settings, db: Database) -> AsyncIterator[World]:
             listener=listener,
             admin=await Accounts(db, gateway.tokens, Passwords()).authenticate(token),
             agents=Agents(db, Secrets(b"m" * 32), settings),
-            sessions=Sessions(db),
+            sessions=AgentStates(db),
             turns=responses,
             context=Context(db, responses, settings),
+            approvals=Approvals(db),
+            shared=Sessions(db),
+            messages=Messages(db),
+            shelf=shelf_of(settings, db, stack),
         )

@@ -134,3 +134,9 @@ async def serve(
     finally:
         server.should_exit = True
         await task
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]

@@ -5,6 +5,7 @@
     ├── Unauthorized 401
     ├── Forbidden 403
     ├── NotFound 404
+    │   ├── Hidden
     │   └── MethodNotAllowed 405
     ├── RequestTimeout 408
     ├── Conflict 409
@@ -51,6 +52,8 @@ class RaworcError(Exception):
         self.message = message
         self.details = details
         self.headers = dict(headers or {})
+        self.is_kept = False
+        """A refusal that stands in the audit log already."""
 
 
 class BadRequest(RaworcError):
@@ -83,6 +86,12 @@ class NotFound(RaworcError):
     status = 404
     code = "NOT_FOUND"
     advice = "Check the name; ask its owner whether it is there."
+
+
+class Hidden(NotFound):
+    """It is there, and the caller may not see it: answered as what is not there, kept as a refusal."""
+
+    advice = "Ask its owner, or an administrator for a role that shows it."
 
 
 class MethodNotAllowed(NotFound):

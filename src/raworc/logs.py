@@ -7,8 +7,11 @@ tokens or a provider's key are struck out. That is the second line of defence; n
 import json
 import logging
 import logging.handlers
+import os
 import re
 import sys
+import time
+import traceback
 from collections.abc import MutableMapping
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +35,7 @@ _LOOKS_SECRET: Final = re.compile(
 _MAX_BYTES: Final = 20 * 1024 * 1024
 _KEPT_FILES: Final = 3
 _DEPTH: Final = 6
+_LOOK_EVERY_S: Final = 1.0
 
 EventDict = MutableMapping[str, Any]
 
@@ -48,6 +52,7 @@ def configure(settings: Settings, *, process: str, file: Path | None) -> None:
         structlog.processors.format_exc_info,
         scrub,
     ]
+    _look_up_less()
     handler = _handler(file)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -59,12 +64,25 @@ def configure(settings: Settings, *, process: str, file: Path | None) -> None:
     for chatty in ("alembic", "sqlalchemy.engine", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of what any stranger may send
+    for echoing in ("httpx2", "httpcore2", "mcp"):  # whatever a server in a sandbox says, and as often as it likes
+        logging.getLogger(echoing).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def _look_up_less() -> None:
+    """Lines do not show thread, process, task or place of the call: do not find them out (see the library's manual)."""
+    logging._srcfile = None  # type: ignore[attr-defined]  # noqa: SLF001  # pyright: ignore[reportAttributeAccessIssue]
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
+def frames(error: BaseException) -> list[str]:
+    """Where it happened, without its message."""
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
 def scrub(_logger: object, _method: str, event: EventDict) -> EventDict:
@@ -109,11 +127,32 @@ def _handler(file: Path | None) -> logging.Handler:
 
 
 class _TurnedOver(logging.handlers.RotatingFileHandler):
-    """The library's, which writes each line out twice to know its length. This one may go over by a line."""
+    """The library's, which writes each line out twice to know its length. This one may go over by a line.
+
+    A file that somebody moved or deleted is begun anew within a second, so that no line goes where nobody looks.
+    """
+
+    _looked_s = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, to the file that has the name now."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= _LOOK_EVERY_S:
+            self._looked_s = now_s
+            if self.stream is not None and not _is_at(self.stream.fileno(), self.baseFilename):
+                self.close()
+        super().emit(record)
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:  # type: ignore[override]  # noqa: ARG002, N802  the library's
         """Whether the file is full."""
         return self.stream is not None and self.stream.tell() >= self.maxBytes
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), Path(path).stat())
+    except FileNotFoundError:
+        return False
 
 
 def _renderer(settings: Settings, file: Path | None) -> Any:  # noqa: ANN401  two unlike classes of structlog

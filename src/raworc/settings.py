@@ -2,49 +2,21 @@
 
 import hashlib
 import ipaddress
-import math
 import os
 import pwd
 import socket
-from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 from raworc.errors import BadRequest
+from raworc.variables import VARIABLE, Variable, given, variable, variables
 
 DEFAULT_PASSWORD = "admin"  # noqa: S105  the documented first password, refused off loopback
 _LONGEST_SOCKET_DIR = 80  # bytes; a socket's whole path has 107
 
-
-_VARIABLE = "variable"
-_MAY_BE_ZERO = ("RAWORC_PORT", "RAWORC_DISK_FREE_MB", "RAWORC_BALLAST_MB")
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Variable:
-    """What an environment variable sets: its name, its meaning in one line, and what it may be."""
-
-    key: str
-    meaning: str
-    choices: tuple[str, ...] = ()
-    bounds: tuple[int, int] | None = None
-
-
-def variable(
-    key: str,
-    default: _T,
-    meaning: str,
-    *,
-    is_secret: bool = False,
-    choices: tuple[str, ...] = (),
-    most: int = 2**31 - 1,
-) -> _T:
-    """A field that the environment variable ``key`` sets. ``repr`` does not show secret ones."""
-    bounds = (0 if isinstance(default, float) or key in _MAY_BE_ZERO else 1, most)
-    told = Variable(key, meaning, choices, bounds)
-    return field(default=default, repr=not is_secret, metadata={_VARIABLE: told})
+_OF_SERVICES = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}  # for the process that systemd started alone
+_FILES = ("tls_cert", "tls_key", "identity_file", "upstream_ca_file")
 
 
 @dataclass(frozen=True)
@@ -56,7 +28,7 @@ class Settings:
 
     home: Path = field(
         metadata={
-            _VARIABLE: Variable("RAWORC_HOME", "Where everything is kept: /var/lib/raworc as root, else ~/.raworc.")
+            VARIABLE: Variable("RAWORC_HOME", "Where everything is kept: /var/lib/raworc as root, else ~/.raworc.")
         }
     )
     host: str = variable("RAWORC_HOST", "127.0.0.1", "Address to listen on.")
@@ -83,6 +55,10 @@ class Settings:
     jwt_secret: str | None = variable(
         "RAWORC_JWT_SECRET", None, "Signs tokens; without it a key is made and kept in the home.", is_secret=True
     )
+    identity_file: Path | None = variable(  # noqa: RUF009  paths do not change either
+        "RAWORC_IDENTITY_FILE", None, "Identity providers that people may log in with (TOML, see docs/identity.md)."
+    )
+    identity: str | None = variable("RAWORC_IDENTITY", None, "The same as text, instead of a file.", is_secret=True)
     master_key: str | None = variable(
         "RAWORC_MASTER_KEY",
         None,
@@ -96,10 +72,18 @@ class Settings:
         is_secret=True,
     )
     contract: str = variable(
-        "RAWORC_CONTRACT", "agents", "Which documented API answers where a request names none.", choices=("agents",)
+        "RAWORC_CONTRACT",
+        "agents",
+        "Which documented API answers where neither request nor token names one.",
+        choices=("agents", "spaces", "organizations"),
     )
     default_model: str | None = variable(
-        "RAWORC_DEFAULT_MODEL", None, "Model of agents that name none; by default a Claude model, or `scripted`."
+        "RAWORC_DEFAULT_MODEL",
+        None,
+        "Model of agents that name none; by default a current Claude or GPT, else `scripted`.",
+    )
+    handler_timeout_s: float = variable(
+        "RAWORC_HANDLER_TIMEOUT_S", 600.0, "How long a code agent's handler may take to answer one message."
     )
     model_url: str | None = variable(
         "RAWORC_MODEL_URL", None, "Where operators make model calls; by default the server on this machine."
@@ -107,20 +91,52 @@ class Settings:
     anthropic_api_key: str | None = variable(
         "ANTHROPIC_API_KEY",
         None,
-        "The provider's key; without it every model name is served by `scripted`.",
+        "Key of the upstream `anthropic`; while there is no upstream, `scripted` serves every model.",
         is_secret=True,
     )
     anthropic_base_url: str | None = variable(
-        "ANTHROPIC_BASE_URL", None, "The provider's address; by default Anthropic's own."
+        "ANTHROPIC_BASE_URL", None, "Where Anthropic's wire is spoken; by default at Anthropic itself."
+    )
+    openai_api_key: str | None = variable("OPENAI_API_KEY", None, "Key of the upstream `openai`.", is_secret=True)
+    openai_base_url: str | None = variable("OPENAI_BASE_URL", None, "OpenAI's address; by default its own.")
+    ollama_host: str | None = variable(
+        "OLLAMA_HOST", None, "Host and port of the upstream `ollama`, as Ollama reads it."
     )
     passthrough: bool = variable(
         "RAWORC_PASSTHROUGH", default=True, meaning="On loopback, pass foreign bearer tokens on to the provider."
+    )
+    upstream_connect_timeout_s: float = variable(
+        "RAWORC_UPSTREAM_CONNECT_TIMEOUT_S", 10.0, "How long connecting to a provider may take."
+    )
+    upstream_first_byte_timeout_s: float = variable(
+        "RAWORC_UPSTREAM_FIRST_BYTE_TIMEOUT_S", 600.0, "How long a provider may take to begin its answer."
+    )
+    upstream_idle_timeout_s: float = variable("RAWORC_UPSTREAM_IDLE_TIMEOUT_S", 300.0, "A provider's longest pause.")
+    upstream_ca_file: Path | None = variable(  # noqa: RUF009  paths do not change
+        "RAWORC_UPSTREAM_CA_FILE", None, "Authority (PEM) that is trusted for providers besides the usual ones."
     )
     record_sync: str = variable(
         "RAWORC_RECORD_SYNC",
         "background",
         "Whether a model call waits until its record is on disk.",
         choices=("background", "strict"),
+    )
+    record_full: str = variable(
+        "RAWORC_RECORD_FULL",
+        "refuse",
+        "What becomes of model calls while the disk has no room for their record: refused (529), or made and counted.",
+        choices=("refuse", "pass"),
+    )
+    spool_rotate_s: float = variable(
+        "RAWORC_SPOOL_ROTATE_S",
+        60.0,
+        "How long a model call's body may lie in the spool as it was sent, once it is recorded.",
+    )
+    retention_days: int = variable(
+        "RAWORC_RETENTION_DAYS",
+        0,
+        "Days before today whose recorded model calls are kept; older ones are dropped, their sums stay. 0: for ever.",
+        most=36_500,
     )
     uid_base: int = variable(
         "RAWORC_UID_BASE", 1_900_000_000, "First host user id of sandboxes, when the operator runs as root."
@@ -144,6 +160,9 @@ class Settings:
     body_idle_timeout_s: float = variable(
         "RAWORC_BODY_IDLE_TIMEOUT_S", 60.0, "How long a request's body may bring nothing."
     )
+    write_timeout_s: float = variable(
+        "RAWORC_WRITE_TIMEOUT_S", 30.0, "How long a client may read nothing of its answer before it is cut off."
+    )
     blocking_timeout_s: float = variable(
         "RAWORC_BLOCKING_TIMEOUT_S", 900.0, "How long a request with `background: false` waits before 504."
     )
@@ -164,6 +183,34 @@ class Settings:
     ballast_mb: int = variable(
         "RAWORC_BALLAST_MB", 256, "Size of the file that is let go when the embedded Postgres' disk is full. 0: none."
     )
+
+    git_base: str = variable("RAWORC_GIT_BASE", "https://github.com", "Where a code agent's `owner/name` is cloned.")
+    allow_file_repos: bool | None = variable(
+        "RAWORC_ALLOW_FILE_REPOS", None, "Let code agents name folders, by `file://`; by default on loopback only."
+    )
+    build_hosts: str = variable(
+        "RAWORC_BUILD_HOSTS",
+        "pypi.org,files.pythonhosted.org,registry.npmjs.org",
+        "Hosts (`host`, `host:port`) that builds may reach, beside those of repositories; private ones only if named.",
+    )
+    pip_index_url: str | None = variable("PIP_INDEX_URL", None, "Where builds find Python's packages.", is_secret=True)
+    npm_registry: str | None = variable(
+        "NPM_CONFIG_REGISTRY", None, "Where builds find Node's packages.", is_secret=True
+    )
+    clone_timeout_s: float = variable("RAWORC_CLONE_TIMEOUT_S", 120.0, "How long a repository may take to be cloned.")
+    build_timeout_s: float = variable("RAWORC_BUILD_TIMEOUT_S", 900.0, "How long building one code agent may take.")
+    build_memory_mb: int = variable("RAWORC_BUILD_MEMORY_MB", 2048, "MiB of memory that a build may use.")
+    build_disk_mb: int = variable("RAWORC_BUILD_DISK_MB", 2048, "MiB that a code agent may have, packages included.")
+
+    @property
+    def files_allowed(self) -> bool:
+        """Whether code agents may be cloned from folders of this machine."""
+        return self.is_loopback if self.allow_file_repos is None else self.allow_file_repos
+
+    @property
+    def builds_dir(self) -> Path:
+        """What builds made, one folder for each content."""
+        return self.home / "builds"
 
     @property
     def run_dir(self) -> Path:
@@ -228,7 +275,7 @@ class ClientSettings:
 
     credentials: Path = field(
         metadata={
-            _VARIABLE: Variable("RAWORC_CREDENTIALS", "Keeps the login: ~/.config/raworc/credentials.json by default.")
+            VARIABLE: Variable("RAWORC_CREDENTIALS", "Keeps the login: ~/.config/raworc/credentials.json by default.")
         }
     )
     url: str | None = variable("RAWORC_URL", None, "The server; by default that of the last login.")
@@ -237,32 +284,67 @@ class ClientSettings:
         "RAWORC_CA_FILE", None, "Authority (PEM) that is trusted besides the usual ones."
     )
 
+    contract: str = variable(
+        "RAWORC_API", "agents", "Whose paths `raworc api` speaks.", choices=("agents", "spaces", "organizations")
+    )
+
     @property
     def history(self) -> Path:
         """What was typed at the shell."""
         return self.credentials.with_name("history")
 
+    @property
+    def program_keys(self) -> Path:
+        """The client keys of programs that the command line starts."""
+        return self.credentials.with_name("program-keys.json")
 
-def variables(kind: type[Settings | ClientSettings]) -> Iterator[tuple[Field[Any], Variable]]:
-    """The fields of a kind of settings that variables set, in their order."""
-    for item in fields(kind):
-        if _VARIABLE in item.metadata:
-            yield item, item.metadata[_VARIABLE]
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """What systemd says to a process that it started; see sd_notify(3). None: it did not start us, or does not ask."""
+
+    notify_socket: str | None = None
+    watchdog_s: float | None = None
+
+
+def read_service_settings(environ: Mapping[str, str] | None = None) -> ServiceSettings:
+    """As systemd set them for this very process, and not for one that it started."""
+    env = os.environ if environ is None else environ
+    period, pid = env.get("WATCHDOG_USEC", ""), env.get("WATCHDOG_PID", str(os.getpid()))
+    is_watched = period.isdecimal() and int(period) > 0 and pid == str(os.getpid())
+    return ServiceSettings(env.get("NOTIFY_SOCKET") or None, int(period) / 1_000_000 if is_watched else None)
 
 
 def read_client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
     """The environment of a command that talks to a server."""
     env = os.environ if environ is None else environ
-    folder = Path(env.get("XDG_CONFIG_HOME") or Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".config")
-    values: dict[str, Any] = {"credentials": folder / "raworc" / "credentials.json", **_given(ClientSettings, env)}
+    values = given(ClientSettings, env)
+    if "credentials" not in values:
+        folder = env.get("XDG_CONFIG_HOME") or _user_folder(env, instead="'RAWORC_CREDENTIALS'") / ".config"
+        values["credentials"] = Path(folder) / "raworc" / "credentials.json"
     return ClientSettings(**values)
 
 
-def default_home() -> Path:
-    """``/var/lib/raworc`` for root, ``~/.raworc`` for everyone else."""
+def default_home(environ: Mapping[str, str] | None = None) -> Path:
+    """``/var/lib/raworc`` for root, ``~/.raworc`` for everyone else.
+
+    Raises:
+        BadRequest: nobody knows where the user's files are.
+    """
     if os.geteuid() == 0:
         return Path("/var/lib/raworc")
-    return Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".raworc"
+    return _user_folder(os.environ if environ is None else environ, instead="'--home' or 'RAWORC_HOME'") / ".raworc"
+
+
+def _user_folder(env: Mapping[str, str], *, instead: str) -> Path:
+    """The account's own; of a user id without an account, as containers run, ``HOME``."""
+    try:
+        return Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:
+        given = Path(env.get("HOME", ""))
+        if given.is_absolute() and given != Path("/"):
+            return given
+        raise BadRequest(f"User id {os.geteuid()} has no account and 'HOME' names no folder: give {instead}") from None
 
 
 def read_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
@@ -272,10 +354,12 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         BadRequest: a variable that cannot be read; the message names it.
     """
     env = os.environ if environ is None else environ
-    values: dict[str, Any] = {"home": default_home(), **_given(Settings, env)}
+    values = given(Settings, env)
     values |= {key: value for key, value in overrides.items() if value is not None}
+    if "home" not in values:
+        values["home"] = default_home(env)
     settings = Settings(**values)
-    paths = {name: path.absolute() for name in ("tls_cert", "tls_key") if (path := getattr(settings, name)) is not None}
+    paths = {name: path.absolute() for name in _FILES if (path := getattr(settings, name)) is not None}
     return replace(settings, home=settings.home.absolute(), **paths)
 
 
@@ -287,39 +371,11 @@ def child_environ(settings: Settings) -> dict[str, str]:
     spelled = {told.key: getattr(settings, item.name) for item, told in variables(Settings)}
     spelled["RAWORC_ADMIN_PASSWORD"] = None
     ours = {key: str(value) for key, value in spelled.items() if value is not None}
-    return {key: value for key, value in os.environ.items() if key not in spelled} | ours
+    kept = spelled.keys() | _OF_SERVICES
+    return {key: value for key, value in os.environ.items() if key not in kept} | ours
 
 
-def _given(kind: type[Settings | ClientSettings], env: Mapping[str, str]) -> dict[str, Any]:
-    """What the environment says, by field. An empty variable says nothing."""
-    return {item.name: _read(item, told, env[told.key]) for item, told in variables(kind) if env.get(told.key)}
-
-
-def _read(item: Field[Any], told: Variable, raw: str) -> object:
-    if item.type is bool:
-        return _switch(raw, told.key)
-    if item.type is int or item.type is float:
-        return _number(raw, told, item.type)
-    if item.type in {Path, Path | None}:
-        return Path(raw)
-    if told.choices and raw not in told.choices:
-        raise BadRequest(f"'{told.key}' must be one of {', '.join(told.choices)}, not '{raw}'")
-    return raw
-
-
-def _number(raw: str, told: Variable, kind: type[int] | type[float]) -> float:
-    try:
-        number = kind(raw)
-    except ValueError:
-        raise BadRequest(f"'{told.key}' must be a number, not '{raw}'") from None
-    least, most = told.bounds or (-math.inf, math.inf)
-    if not least <= number <= most:  # neither holds for 'nan'
-        raise BadRequest(f"'{told.key}' must be {least} to {most}, not '{raw}'")
-    return number
-
-
-def _switch(raw: str, key: str) -> bool:
-    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    if raw.lower() not in words:
-        raise BadRequest(f"'{key}' must be on or off, not '{raw}'")
-    return words[raw.lower()]
+def program_environ() -> dict[str, str]:
+    """Our environment for somebody else's program: without our own secrets, but with the person's provider keys."""
+    secret = {told.key for kind in (Settings, ClientSettings) for item, told in variables(kind) if not item.repr}
+    return {key: value for key, value in os.environ.items() if key not in secret or not key.startswith("RAWORC_")}

@@ -25,6 +25,7 @@ from raworc.supervisor.cluster import Cluster
 from raworc.supervisor.home import prepare_home
 from raworc.wiring.server import server_parts
 from served import Served, serve
+from spaced import begun, made_space
 from works import Works
 
 
@@ -89,3 +90,22 @@ async def works(db: Database) -> Works:
             return (await progress.write(conn, row.session_id, list(entries))).event_seq
 
     return write
+
+
+@pytest.fixture
+async def spaces(admin: Api) -> AsyncIterator[Api]:
+    token = admin.http.headers["authorization"].removeprefix("Bearer ")
+    async with client_of(admin.served, token, "spaces") as api:
+        yield api
+
+
+@pytest.fixture
+async def space(spaces: Api) -> str:
+    """A new space."""
+    return await made_space(spaces)
+
+
+@pytest.fixture
+async def path(spaces: Api, space: str) -> str:
+    """The path of a new session of the space."""
+    return f"/sessions/{(await begun(spaces, space=space))['id']}"

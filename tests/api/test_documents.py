@@ -1,6 +1,8 @@
 """The OpenAPI document is served, and live answers are what it says, field by field."""
 
+import re
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,14 +11,21 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
 from asking import Api, error_of
-from raworc.api.app import ROUTES
+from raworc.api.app import DOCUMENTS, ROUTES
 from raworc.api.documents import PATHS, add_documents
 from raworc.services.progress import ResponseChanged, SegmentAdded, StateChanged
+from raworc.settings import Settings
+from raworc.store.database import Database
 from works import Works
+from workspaces import make, place
 
 pytestmark = pytest.mark.anyio
 
-ANSWERS = {(route.method, route.path): TypeAdapter[Any](route.answer) for route in ROUTES if route.answer is not None}
+ANSWERS = {
+    (route.method, route.path): TypeAdapter[Any](route.answer)
+    for route in (*ROUTES, *DOCUMENTS["agents"])
+    if route.answer is not None
+}
 
 
 @pytest.mark.parametrize("path", ["/api-docs/openapi.json", "/api-docs/agents/openapi.json"])
@@ -26,7 +35,7 @@ async def test_the_document_is_public_and_complete(nobody: Api, path: str):
     document = answer.json()
     assert answer.status_code == 200
     assert document["openapi"].startswith("3.1")
-    served = {(route.method.lower(), route.full_path.replace(":file}", "}")) for route in ROUTES}
+    served = {(route.method.lower(), route.full_path.replace(":file}", "}")) for route in DOCUMENTS["agents"]}
     assert {(method, path) for path, methods in document["paths"].items() for method in methods} == served
 
 
@@ -38,7 +47,7 @@ async def test_a_contract_that_is_not_served_has_no_document(nobody: Api):
 
 def test_what_is_served_beside_the_documented_routes_is_known():
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    add_documents(app, {})
+    add_documents(app, {}, default="agents")
 
     assert {route.path for route in app.routes if isinstance(route, APIRoute)} == set(PATHS)
 
@@ -111,6 +120,103 @@ async def test_live_answers_are_what_is_declared(admin: Api, works: Works):
         answer = await admin.ask(method, path, body, headers={"accept": "application/json"})
         assert answer.status_code == 200, (path, answer.text)
         ANSWERS[method, template].validate_python(answer.json())
+
+
+AGENT = {
+    "name",
+    "created_by",
+    "state",
+    "description",
+    "parent_agent_name",
+    "created_at",
+    "last_activity_at",
+    "metadata",
+    "tags",
+}
+AGENT |= {"is_published", "published_at", "published_by", "publish_permissions", "idle_timeout_seconds"}
+AGENT |= {"busy_timeout_seconds", "idle_from", "busy_from", "context_cutoff_at"}
+ADDED = {
+    "space",
+    "model",
+    "max_tokens",
+    "network",
+    "limits",
+    "instructions",
+    "setup",
+    "tools",
+    "guardrails",
+    "knowledge_bases",
+}
+PAGE = {"items", "total", "limit", "offset", "page", "pages"}
+RESPONSE = {"id", "agent_name", "status", "input_content", "output_content", "segments", "created_at", "updated_at"}
+CONTEXT = {"agent", "soft_limit_tokens", "used_tokens_estimated", "used_percent", "basis", "cutoff_at", "measured_at"}
+CONTEXT |= {"total_messages_considered"}
+OPERATOR = {"user", "description", "active", "created_at", "updated_at", "last_login_at"}
+TOKEN = {"token", "token_type", "expires_at", "user", "role"}
+TEXT = {"input": {"text": "hi"}}
+
+FIELDS: list[tuple[str, str, Any, set[str]]] = [
+    ("GET", "/version", None, {"version", "api"}),
+    ("POST", "/operators/ADMIN/login", {"pass": "admin"}, TOKEN),
+    ("POST", "/auth/token", {"principal": "fields", "type": "User"}, TOKEN),
+    ("GET", "/auth", None, {"user", "type"}),
+    ("GET", "/operators/admin", None, OPERATOR | {"role"}),
+    ("GET", "/agents", None, PAGE),
+    ("GET", "{agent}", None, AGENT | ADDED),
+    ("PUT", "{agent}", {"tags": ["One"]}, AGENT | ADDED),
+    ("POST", "{agent}/publish", None, AGENT | ADDED),
+    ("GET", "/published{agent}", None, AGENT | ADDED),
+    ("POST", "{agent}/unpublish", None, AGENT | ADDED),
+    ("POST", "{agent}/responses", TEXT, RESPONSE),
+    ("GET", "{agent}/responses/{response}", None, RESPONSE),
+    ("PUT", "{agent}/responses/{response}", {"output": {"text": "t"}}, RESPONSE),
+    ("GET", "{agent}/responses/count", None, {"count", "agent_name"}),
+    ("GET", "{agent}/runtime", None, {"agent_name", "total_runtime_seconds", "current_session_seconds"}),
+    ("GET", "{agent}/context", None, CONTEXT),
+    ("POST", "{agent}/context/clear", None, CONTEXT),
+    ("GET", "{agent}/files/list", None, {"entries", "offset", "limit", "next_offset", "total"}),
+    ("GET", "{agent}/files/metadata/main.py", None, {"kind", "size", "mode", "mtime"}),
+    ("DELETE", "{agent}/files/delete/main.py", None, {"deleted"}),
+    ("POST", "{agent}/busy", None, {"success", "state", "timeout_status"}),
+    ("POST", "{agent}/idle", None, {"success", "state", "timeout_status"}),
+    ("POST", "{agent}/cancel", None, {"status", "agent", "cancelled"}),
+    ("POST", "{agent}/sleep", None, AGENT | ADDED),
+    ("PUT", "{agent}/state", {"state": "slept"}, {"success", "state"}),
+    ("POST", "{agent}/wake", None, AGENT | ADDED),
+]
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+def times(value: Any, name: str = "") -> Iterator[str]:
+    """Everything whose name says that it is a time."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from times(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from times(inner, name)
+    elif isinstance(value, str) and (name.endswith(("_at", "_from")) or name in {"mtime", "timestamp"}):
+        yield value
+
+
+async def test_objects_have_the_documented_fields_and_times_six_digits(
+    admin: Api, works: Works, db: Database, settings: Settings
+):
+    """Nulls are there, and nothing is that no document names."""
+    name = (await admin.made())["name"]
+    await works(name, StateChanged("idle"), desired=None)
+    (make(await place(name, db, settings)) / "main.py").write_bytes(b"1")
+    response = (await admin.ask("POST", f"/agents/{name}/responses", TEXT)).json()["id"]
+
+    for method, path, body, fields in FIELDS:
+        answer = await admin.ask(method, path.format(agent=f"/agents/{name}", response=response), body)
+        assert (answer.status_code, set(answer.json())) == (200, fields), path
+        for time in times(answer.json()):
+            assert TIME.fullmatch(time), (path, time)
+    for item in (await admin.get("/agents")).json()["items"]:
+        assert set(item) == AGENT | ADDED
+    for time in times((await admin.get("/agents/nosuch")).json()):
+        assert TIME.fullmatch(time)
 
 
 async def test_the_contract_is_told_whichever_way_the_path_is_written(nobody: Api):

@@ -11,8 +11,9 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from raworc.api.dispatch import Dispatcher
-from raworc.api.edge import EdgeOptions, door_preamble, read_preamble
-from raworc.wire.peer import Door
+from raworc.api.edge import EdgeOptions
+from raworc.api.preamble import door_preamble, read_preamble
+from raworc.wire.peer import Door, Line
 from served import Served, reply, serve
 
 pytestmark = pytest.mark.anyio
@@ -134,13 +135,15 @@ async def test_only_the_port_leads_to_the_api(
     async def api(_scope: Scope, _receive: Receive, send: Send) -> None:
         await reply(send, b"api")
 
-    async def gateway(scope: Scope, _receive: Receive, send: Send) -> None:
-        await reply(send, b"" if scope["method"] == "HEAD" else b"gateway")
+    class Gateway:
+        async def serve(self, line: Line) -> None:
+            line.start(200, [(b"content-length", b"7")])
+            line.piece(b"gateway", last=True)
 
     names = {"public": None, "door": "gateway.sock", "model": "model.sock"}
     long_enough = replace(options, header_timeout_s=5)
     async with (
-        serve(Dispatcher(api, gateway), long_enough, ["gateway.sock", "model.sock"]) as served,
+        serve(Dispatcher(api, Gateway()), long_enough, ["gateway.sock", "model.sock"]) as served,
         served.wire(names[listener]) as wire,
     ):
         preamble = GOOD_LINE if listener == "door" else b""

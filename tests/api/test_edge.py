@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from raworc.api.cycle import Calls
+from raworc.api.dispatch import Dispatcher
 from raworc.api.edge import EdgeOptions
+from raworc.wire.peer import Left, Line
 from served import Served, reply, serve
 
 pytestmark = pytest.mark.anyio
@@ -30,6 +33,28 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await reply(send, json.dumps({"path": scope["path"], "size": size}).encode())
 
 
+class Echo:
+    """The same, of model calls."""
+
+    async def serve(self, line: Line) -> None:
+        with contextlib.suppress(Left):
+            size = len(await line.body(2**30))
+            body = json.dumps({"path": line.path, "size": size}).encode()
+            line.start(200, [(b"content-length", b"%d" % len(body))])
+            line.piece(body, last=True)
+
+
+class OnlyCalls(Dispatcher):
+    """Whatever is asked is a model call."""
+
+    def __init__(self, calls: Calls) -> None:
+        super().__init__(echo, calls)
+        self._calls = calls
+
+    def calls(self, *_: str) -> Calls:
+        return self._calls
+
+
 @pytest.fixture
 def options(home: Path) -> EdgeOptions:
     return EdgeOptions(
@@ -42,9 +67,9 @@ def options(home: Path) -> EdgeOptions:
     )
 
 
-@pytest.fixture
-async def edge(options: EdgeOptions) -> AsyncIterator[Served]:
-    async with serve(echo, options) as served:
+@pytest.fixture(params=[echo, OnlyCalls(Echo())], ids=["application", "gateway"])
+async def edge(request: pytest.FixtureRequest, options: EdgeOptions) -> AsyncIterator[Served]:
+    async with serve(request.param, options) as served:
         yield served
 
 
@@ -132,10 +157,32 @@ async def test_too_many_headers_are_refused(edge: Served):
     assert answer.status == 400
 
 
+async def test_headers_beyond_the_limit_are_not_read_to_their_end(edge: Served):
+    """Nothing tells that a request was there: its last line is missing. Trailers are bounded, too."""
+    many = b"a: b\r\n" * 300
+    unfinished = await edge.ask(b"GET / HTTP/1.1\r\n" + many)
+    body = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
+    trailed = await edge.ask(body + many)
+
+    for answer in (unfinished, trailed):
+        assert answer.status == 400
+        assert "more than 256" in json.loads(answer.body)["message"]
+
+
 async def test_an_address_above_the_limit_is_refused(edge: Served):
     answer = await edge.ask(b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nhost: a\r\n\r\n")
 
     assert answer.status == 400
+
+
+@pytest.mark.parametrize(
+    "rest", [b"x: " + b"y" * 70_000 + b"\r\n\r\n", b"content-length: ten\r\n\r\n"], ids=["too large", "malformed"]
+)
+async def test_what_never_became_a_request_is_told_by_rfc_9457_too(edge: Served, rest: bytes):
+    answer = await edge.ask(b"POST / HTTP/1.1\r\nhost: a\r\naccept: application/problem+json\r\n" + rest)
+
+    assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
+    assert json.loads(answer.body)["title"] == "Bad Request"
 
 
 async def test_slow_headers_get_408(edge: Served):

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from asking import Api, error_of
 from raworc.api.app import ROUTES, create_api
 from raworc.api.app import Api as Outer
+from raworc.api.contracts import Contracts
 from raworc.api.problems import problem
 from raworc.errors import BadRequest
 from raworc.metrics import Metrics
@@ -274,6 +275,8 @@ async def test_a_request_is_logged_by_its_route_without_token_or_body(admin: Api
 
 # ── what callers cannot bring about ──────────────────────────────────────────────────────────────────
 COUNTING = SimpleNamespace(metrics=Metrics())
+NO_ACCOUNTS = SimpleNamespace(contract_of=lambda _: None)
+NO_CONTRACTS = Contracts((), "agents", lambda _: None)
 
 
 async def broken(*_scope_receive_send: object) -> None:
@@ -281,7 +284,13 @@ async def broken(*_scope_receive_send: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "app", [Outer(broken, Metrics()), create_api(cast("Any", SimpleNamespace(ready=broken, telemetry=COUNTING)))]
+    "app",
+    [
+        Outer(broken, Metrics(), NO_CONTRACTS),
+        create_api(
+            cast("Any", SimpleNamespace(ready=broken, telemetry=COUNTING, contract="agents", accounts=NO_ACCOUNTS))
+        ),
+    ],
 )
 async def test_a_defect_is_500_without_its_details_and_logged_without_its_message(app: Outer):
     transport = httpx2.ASGITransport(app=app)
@@ -305,7 +314,7 @@ async def test_while_the_database_is_away_it_is_503_with_retry_after():
         async with db.reading():
             pass
 
-    parts = SimpleNamespace(accounts=Accounts(db, tokens), ready=ready, telemetry=COUNTING)
+    parts = SimpleNamespace(accounts=Accounts(db, tokens), ready=ready, telemetry=COUNTING, contract="agents")
     transport = httpx2.ASGITransport(app=create_api(cast("Any", parts)))
     headers = {"authorization": f"Bearer {token}"}
     async with httpx2.AsyncClient(transport=transport, base_url="http://test", headers=headers) as http:

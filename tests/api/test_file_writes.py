@@ -7,17 +7,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
 
 from asking import Api, error_of
-from raworc.ids import SessionId
-from raworc.sandbox.driver import Workspace
-from raworc.sandbox.files import workspace_path
 from raworc.services.progress import StateChanged
 from raworc.settings import Settings
 from raworc.store.database import Database
-from raworc.store.schema import agents, sessions
 from works import Works
+from workspaces import make, place
 
 pytestmark = pytest.mark.anyio
 
@@ -34,18 +30,6 @@ async def agent(admin: Api, works: Works) -> str:
 @pytest.fixture(scope="module")
 async def folder(agent: str, db: Database, settings: Settings) -> Path:
     return make(await place(agent, db, settings))
-
-
-async def place(name: str, db: Database, settings: Settings) -> Path:
-    async with db.reading() as conn:
-        query = select(sessions).join(agents, agents.c.session_id == sessions.c.id).where(agents.c.name == name)
-        row = (await conn.execute(query)).one()
-    return workspace_path(settings.sessions_dir, Workspace(SessionId(row.id), row.number))
-
-
-def make(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    return folder
 
 
 def url(agent: str, path: str) -> str:

@@ -83,6 +83,10 @@ async def test_model_calls_are_counted(served: Served, admin: Api):
     text = (await scraped(served)).text
     assert value(text, "raworc_model_call_duration_seconds_count", caller="login", status="2xx") == 1
     assert value(text, "raworc_model_call_duration_seconds_count", caller="login", status="4xx") == 1
+    times = {"caller": "login", "status": "2xx"}
+    assert value(text, "raworc_model_call_duration_seconds_bucket", le="600.0", **times) == 1
+    assert value(text, "raworc_model_call_duration_seconds_bucket", le="+Inf", **times) == 1
+    assert 0 < (value(text, "raworc_model_call_duration_seconds_sum", **times) or 0) < 60
 
 
 async def test_other_processes_are_shown_until_they_are_dead(served: Served, settings: Settings):

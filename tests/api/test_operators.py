@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from asking import Api, client_of, error_of
+from raworc.keys import load_keys
+from raworc.services.tokens import LoginClaims, Tokens
+from raworc.settings import Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -147,6 +150,21 @@ async def test_a_minted_token_speaks_for_its_principal(admin: Api, nobody: Api):
         assert (await principal.get("/auth")).json() == {"user": name, "type": "User"}
         assert [item["user"] for item in (await principal.get("/operators")).json()] == [name]
         error_of(await principal.ask("POST", "/auth/token", {"principal": name, "type": "User"}), 403, "FORBIDDEN")
+
+
+@pytest.mark.parametrize("asked", [None, "spaces"])
+async def test_a_minted_token_is_of_its_makers_contract(nobody: Api, settings: Settings, asked: str | None):
+    headers = {"raworc-contract": asked} if asked else {}
+    body = {"user": "admin", "pass": "admin"}
+    url = f"{nobody.served.url}/api/v0"
+    login = await nobody.http.post(f"{url}/operators/admin/login", json=body, headers=headers)
+    headers = {"authorization": f"Bearer {login.json()['token']}", "raworc-contract": "organizations"}
+
+    minted = await nobody.http.post(f"{url}/auth/token", json={"principal": "p1", "type": "User"}, headers=headers)
+    claims = Tokens(load_keys(settings).jwt).read(minted.json()["token"])
+
+    assert isinstance(claims, LoginClaims)
+    assert claims.contract == (asked or "agents")
 
 
 ENDS = {

@@ -1,6 +1,7 @@
 """Responses: created, awaited, listed, read, counted, and changed from outside."""
 
 import asyncio
+import os
 import re
 import uuid
 from typing import Any
@@ -228,6 +229,24 @@ async def test_lists_are_bare_arrays_oldest_first_in_pages(admin: Api, works: Wo
     assert await page(offset=5) == []
     assert await page(limit=10**9) == ids
     assert (await admin.get(f"/agents/{name}/responses/count")).json() == {"count": 5, "agent_name": name}
+
+
+async def test_a_list_of_big_responses_comes_in_pieces_and_is_the_same(admin: Api, works: Works):
+    name = await awake(admin, works)
+    ids: list[str] = []
+    for number in range(5):
+        ids.append((await asked(admin, name, {"input": {"text": str(number)}}))["id"])
+        if number % 2:
+            text = os.urandom(450_000).hex()  # which cannot be packed to less than a half
+            await put(admin, name, ids[-1], output={"items": [{"type": "note", "text": text}, {"type": "note"}]})
+
+    listed = await admin.get(f"/agents/{name}/responses", limit=4, offset=1)
+    whole = await admin.get(f"/agents/{name}/responses", limit=1, offset=1)
+
+    assert ("content-length" in listed.headers, "content-length" in whole.headers) == (False, True)
+    assert listed.headers["content-type"] == "application/json"
+    assert listed.json() == [(await admin.get(f"/agents/{name}/responses/{one}")).json() for one in ids[1:]]
+    assert [one["id"] for one in whole.json()] == ids[1:2]
 
 
 @pytest.mark.parametrize(("field", "value"), [("limit", "-1"), ("limit", "x"), ("offset", "-1"), ("offset", "1.5")])

@@ -48,7 +48,19 @@ def test_the_whole_tour_runs_as_it_stands(stack: Stack):
     lines = run(script, stack).stdout.splitlines()
     promised = re.findall(r"^(?:TOKEN=\$HERS )?refused .*?# (\d{3})", script, re.MULTILINE)
     assert [line[-3:] for line in lines if line.startswith('{"message"')] == promised
-    for said in ("ready", "key of 15 letters", "cancelled", "42", "no key", "scout", "nina", "You said: Hello"):
+    for said in (
+        "ready",
+        "key of 15 letters",
+        "cancelled",
+        "42",
+        "no key",
+        "scout",
+        "nina",
+        "You said: Hello",
+        "from outside",
+        "in/note.txt",
+        "Raworc",
+    ):
         assert said in lines
     assert lines[-1] == "0", "the tour leaves nothing behind"
 

@@ -8,7 +8,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from raworc.cli.main import COMMANDS, application
-from raworc.settings import ClientSettings, Settings, variables
+from raworc.settings import ClientSettings, Settings
+from raworc.variables import variables
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -111,7 +111,15 @@ COVERED = [
     (Grant((rule(["agents"], ["*"]),), "lab"), Grant((rule(["agents"], ["get"]),), None), False),
     (Grant((rule(["agents"], ["*"]),), "lab"), Grant((rule(["agents"], ["get"]),), "shop"), False),
     (Grant((rule(["agents"], ["*"]),), "lab"), Grant((rule(["agents"], ["get"]),), "lab"), True),
-    (Grant((rule(["spaces"], ["*"], "space"),), "lab"), Grant((rule(["spaces"], ["get"], "global"),), "lab"), False),
+    (Grant((rule(["spaces"], ["*"], "space"),), "lab"), Grant((rule(["spaces"], ["get"], "global"),), "lab"), True),
+    (Grant((rule(["*"], ["*"], "space"),), "lab"), Grant((rule(["*"], ["*"], "global"),), "lab"), True),
+    (Grant((rule(["*"], ["*"], "space"),), "lab"), Grant((rule(["*"], ["*"], "global"),), None), False),
+    (Grant((rule(["*"], ["*"], "global"),), "lab"), Grant((rule(["agents"], ["get"]),), "lab"), False),
+    (
+        Grant((rule(["agents"], ["get"]), rule(["secrets"], ["get", "list"])), None),
+        Grant((rule(["agents", "secrets"], ["get"]),), "lab"),
+        True,
+    ),
 ]
 
 

@@ -1,5 +1,6 @@
 """The history that a model gets is valid for the Messages API, whatever is stored."""
 
+import uuid
 from typing import Any
 
 from hypothesis import given
@@ -12,9 +13,11 @@ from raworc.domain.context import (
     Message,
     PastTurn,
     Prompt,
+    Speaker,
     cached,
     input_blocks,
     past_messages,
+    seen_by,
     summary_messages,
     system_text,
     tool_result,
@@ -63,7 +66,16 @@ inputs = st.one_of(
     st.builds(lambda items: {"content": items}, st.lists(st.builds(lambda t: {"type": "text", "content": t}, words))),
     st.dictionaries(words, words, max_size=2),
 )
-turns = st.builds(PastTurn, input=inputs, steps=steps(), answer=st.none() | words, told=st.integers(0, 7))
+AGENTS = uuid.uuid4(), uuid.uuid4()
+SPEAKERS = [Speaker(AGENTS[0], "alpha"), Speaker(AGENTS[1], "beta"), Speaker()]
+turns = st.builds(
+    PastTurn,
+    input=inputs,
+    steps=steps(),
+    answer=st.none() | words,
+    told=st.integers(0, 7),
+    speaker=st.none() | st.sampled_from(SPEAKERS),
+)
 summaries = st.none() | words
 
 
@@ -83,7 +95,8 @@ def test_every_history_is_valid_for_the_provider(past: list[PastTurn], present: 
 
 @given(past=st.lists(turns, max_size=3), present=turns)
 def test_blocks_are_replayed_as_they_came(past: list[PastTurn], present: PastTurn):
-    stored = [b for turn in [*past, present] for step in turn.untold for b in step.blocks if b["type"] == "thinking"]
+    own = [turn for turn in [*past, present] if turn.speaker is None]
+    stored = [b for turn in own for step in turn.untold for b in step.blocks if b["type"] == "thinking"]
     replayed = [
         block
         for message in history(past, present)
@@ -92,6 +105,27 @@ def test_blocks_are_replayed_as_they_came(past: list[PastTurn], present: PastTur
         if block["type"] == "thinking"
     ]
     assert replayed == stored
+
+
+def test_what_others_answered_is_told_apart_from_one_s_own():
+    def answered(text: str, speaker: Speaker) -> PastTurn:
+        blocks = [{"type": "thinking", "thinking": "hm", "signature": "s"}, {"type": "text", "text": text}]
+        return PastTurn({"text": "go"}, (Step(1, "model", "done", blocks),), speaker=speaker)
+
+    past = [answered(f"answer {number}", speaker) for number, speaker in enumerate(SPEAKERS)]
+    told = [
+        [[block.get("text", block["type"]) for block in message["content"]] for message in past_messages(seen)]
+        for seen in (seen_by(AGENTS[0], past), seen_by(None, past))
+    ]
+    alpha, beta, nobody = (
+        "(The agent 'alpha' answered this.)",
+        "(The agent 'beta' answered this.)",
+        "(No agent answered this, but the model that answers where there is none.)",
+    )
+    assert told == [
+        [["go"], ["thinking", "answer 0"], ["go", beta], ["answer 1"], ["go", nobody], ["answer 2"]],
+        [["go", alpha], ["answer 0"], ["go", beta], ["answer 1"], ["go"], ["thinking", "answer 2"]],
+    ]
 
 
 def test_a_turn_that_ended_in_a_tool_is_closed():

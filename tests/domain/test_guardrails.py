@@ -1,4 +1,5 @@
 import time
+from decimal import Decimal
 
 import pytest
 
@@ -25,12 +26,11 @@ TEXT = {"type": "text", "text": "the answer is 42"}
         ({"type": "deny_commands", "pattern": ["rm"]}, "it has no 'pattern'"),
         ({"type": "deny_tools", "tools": "bash"}, "it has no list of names 'tools'"),
         ({"type": "deny_tools", "tools": [1]}, "it has no list of names 'tools'"),
+        ({"type": "approve_tools", "tools": []}, "it has no list of names 'tools'"),
         ({"type": "max_turn_tokens", "limit": 0}, "its 'limit' is no number of at least 1"),
         ({"type": "max_turn_tokens", "limit": True}, "its 'limit' is no number of at least 1"),
-        (
-            {"type": "max_turn_cost_usd", "limit": 1},
-            "what a model call costs is not known here; use 'max_turn_tokens'",
-        ),
+        ({"type": "max_turn_cost_usd", "limit": 0}, "its 'limit' is no number above 0"),
+        ({"type": "max_turn_cost_usd", "limit": "1"}, "its 'limit' is no number above 0"),
     ],
 )
 def test_an_entry_that_says_nothing_is_noted_and_changes_nothing(entry, why):
@@ -115,6 +115,18 @@ def test_the_lowest_limit_of_tokens_counts():
     assert Guardrails().spent(10**9) is None
 
 
+def test_the_lowest_limit_of_cost_counts():
+    rules = guardrails([{"type": "max_turn_cost_usd", "limit": limit} for limit in (2, 0.25, 1e9)])
+    assert rules.overspent(Decimal("0.2499")) is None
+    ended = rules.overspent(Decimal("0.25"))
+    assert ended is not None
+    assert (ended.code, ended.message) == (
+        "cost_limit",
+        "A guardrail allows 0.25 USD a turn, and this one has cost 0.25",
+    )
+    assert Guardrails().overspent(Decimal(10**9)) is None
+
+
 @pytest.mark.parametrize("pattern", ["(x+x+)+y", "(a|aa)+$", "(.*)*b", "[ab]*a[ab]{400}c"])
 def test_no_pattern_runs_away(pattern):
     began = time.monotonic()
@@ -125,3 +137,26 @@ def test_no_pattern_runs_away(pattern):
 def test_too_many_places_to_look_at_hide_the_whole_text():
     """Each of these matches is found by reading to the end."""
     assert Pattern.of("a[^z]*z|a").struck("a" * 400_000) == NOT_SEARCHED
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "asks"),
+    [
+        ("bash", {"command": "ls"}, True),
+        ("good__add", {}, True),
+        ("read_file", {"path": "x"}, False),
+        ("bash", {"command": "sudo ls"}, False),
+        ("good__drop", None, False),
+        ("BASH", {}, False),
+    ],
+)
+def test_a_person_is_asked_about_named_tools_unless_they_are_denied_anyway(name, args, asks):
+    rules = guardrails(
+        [
+            {"type": "approve_tools", "tools": ["bash", "good__*"]},
+            {"type": "deny_tools", "tools": ["*__drop"]},
+            {"type": "deny_commands", "pattern": "^sudo"},
+        ]
+    )
+    assert rules.asks(ToolUse("1", name, args)) == asks
+    assert not guardrails([]).asks(ToolUse("1", name, args))

@@ -47,18 +47,57 @@ def test_the_output_tool_says_what_an_item_is():
     assert schema["$defs"]["Item"]["properties"]["type"]["enum"] == ["json", "markdown", "text", "url"]
 
 
+EITHER = "a server needs either the 'command' that starts it or the 'url' where it listens"
+INSIDE = "the 'url' of a server is one that is reached from inside the sandbox, as 'http://127.0.0.1:9000/mcp'"
+HEADERS = "the 'headers' of a server are an object of names and texts, and name nothing that HTTP itself sets"
+
+
+def test_a_server_is_started_or_listens():
+    headers = {"Authorization": "Bearer x", "X-Empty": ""}
+    listening = {"type": "mcp", "name": "b", "url": "http://[::1]:9000/mcp?x=1", "headers": headers}
+    found = toolset([{"type": "mcp", "name": "a", "command": "x"}, listening])
+    assert found.remarks == ()
+    assert found.servers == (
+        McpServer("a", "x"),
+        McpServer("b", url="http://[::1]:9000/mcp?x=1", headers=tuple(headers.items())),
+    )
+
+
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
         ({"command": "x"}, "the 'name' of a server is 1 to 32 letters, digits, '-' or '_'"),
         ({"name": "a b", "command": "x"}, "the 'name' of a server is 1 to 32 letters, digits, '-' or '_'"),
-        (
-            {"name": "a", "command": " "},
-            "a server needs the 'command' that starts it; those with a 'url' are not reached",
+        ({"name": "a", "command": " "}, EITHER),
+        ({"name": "a", "command": "x", "url": "http://x"}, EITHER),
+        ({"name": "a", "url": 5}, EITHER),
+        *(
+            ({"name": "a", "url": url}, INSIDE)
+            for url in (
+                "https://127.0.0.1/mcp",
+                "file:///etc/passwd",
+                "http://",
+                "http://me:word@127.0.0.1/",
+                "http://127.0.0.1:99999/",
+                "http://127.0.0.1:0/",
+                "http://127.0.0.1/a b",
+                "http://127.0.0.1/\n",
+                "http://[::1",
+                "http://x/" + "x" * 2000,
+            )
         ),
-        (
-            {"name": "a", "url": "http://x"},
-            "a server needs the 'command' that starts it; those with a 'url' are not reached",
+        *(
+            ({"name": "a", "url": "http://x", "headers": headers}, HEADERS)
+            for headers in (
+                ["a"],
+                {"a b": "c"},
+                {"a": 5},
+                {"a": "b\r\nc: d"},
+                {"Host": "x"},
+                {"Accept-Encoding": "gzip"},
+                {"": "x"},
+                {f"a{n}": "b" for n in range(33)},
+            )
         ),
         ({"name": "twice", "command": "x"}, "there is a server 'twice' already"),
     ],

@@ -1,8 +1,8 @@
 """Secrets, passwords and tokens go in by every path, and are then searched for wherever anything is kept.
 
 What the owner has a command print is his own output: it stays in what shows and repeats that output, which is his
-alone (segments, steps, recorded bodies), and is nowhere else. What a client says in the body of a model call, keys
-included, is spooled as it came, in files that only the server reads, and struck out when it is recorded.
+alone (segments, steps), and is nowhere else. What is said in the body of a model call, keys and secrets included,
+is spooled as it came, in files that only the server reads, for as long as it takes to record it struck out.
 """
 
 import json
@@ -18,8 +18,8 @@ from psycopg import sql
 from e2e.plain import ask, bash, recorded, wait_state
 from stack import Stack
 
-OUTPUT = ("segments", "steps", "turns", "request_bodies", "spool/")
-"""What holds what a command printed, as its owner is shown it and the model was told it."""
+OUTPUT = {"segments", "steps", "turns"}
+"""What holds what a command printed, as its owner is shown it."""
 JSON = {"content-type": "application/json"}
 _RECORDED_S = 15.0
 
@@ -75,15 +75,31 @@ def person(steady_stack: Stack, login: str) -> Iterator[Listening]:
 
 
 def use_secrets(http: httpx2.Client, agent: str, words: dict[str, str]) -> None:
-    """Agents' secrets: taken, refused for several reasons, used by setup and commands without being printed."""
+    """Agents' secrets, and a space's: taken, refused, used by setup and commands without being printed."""
     secrets = {"CANARY": words["secret"]}
-    setup = 'test "$CANARY" && printf %s "$CANARY" | sha256sum'
-    assert http.post("/api/v0/agents", json={"name": agent, "secrets": secrets, "setup": setup}).status_code == 200
+    shared = a_space(http, agent, words["shared"])
+    assert http.put(f"{shared}/SHARED", json={"value": words["refused"] * 2000}).status_code == 400
+    assert http.get(f"{shared}?show_values=maybe").status_code == 400
+    setup = 'test "$CANARY" && printf %s "$CANARY$SHARED" | sha256sum'
+    made = {"name": agent, "secrets": secrets, "setup": setup, "space": agent}
+    assert http.post("/api/v0/agents", json=made).status_code == 200
     assert http.post("/api/v0/agents", json={"name": agent, "secrets": secrets}).status_code == 409
     for bad in ({"1x": words["refused"]}, {"X": [words["refused"]]}, {"X": words["refused"] * 2000}, words["refused"]):
         assert http.post("/api/v0/agents", json={"name": f"{agent}-x", "secrets": bad}).status_code == 400
     wait_state(http, agent, "idle")
-    ask(http, agent, bash('echo "$CANARY" | wc -c; cat /proc/1/environ | wc -c'))
+    said = ask(
+        http, agent, bash('test "$SHARED" && echo there; echo "$CANARY$SHARED" | wc -c; cat /proc/1/environ | wc -c')
+    )
+    assert "there" in json.dumps(said)
+
+
+def a_space(http: httpx2.Client, name: str, value: str) -> str:
+    """The path of a new space's secrets, of which `SHARED` is one."""
+    path = f"/spaces/api/v0/spaces/{name}/secrets"
+    assert http.post("/spaces/api/v0/spaces", json={"name": name}).status_code == 200
+    assert http.post(path, json={"key_name": "SHARED", "value": value}).status_code == 200
+    assert http.post(path, json={"key_name": "SHARED", "value": value}).status_code == 409
+    return path
 
 
 def use_passwords(http: httpx2.Client, account: str, words: dict[str, str]) -> tuple[str, str]:
@@ -123,19 +139,19 @@ def use_tokens(http: httpx2.Client, token: str, minted: str, words: dict[str, st
 
 def test_what_is_secret_is_kept_nowhere(steady_stack: Stack, person: Listening, login: str):
     http, agent, account = person.http, f"canary-{uuid.uuid4().hex[:8]}", f"canary.{uuid.uuid4().hex[:8]}"
-    words = {kind: canary(kind) for kind in ("secret", "refused", "pass", "next", "wrong", "name", "broken", "query")}
+    words = {
+        kind: canary(kind)
+        for kind in ("secret", "shared", "refused", "pass", "next", "wrong", "name", "broken", "query")
+    }
 
     use_secrets(http, agent, words)
     token, minted = use_passwords(http, account, words)
     use_tokens(http, token, minted, words)
     recorded(http, f"/api/v0/agents/{agent}/requests", at_least=1)
-    _all_recorded(steady_stack)
-    searched = [*words.values(), login, token, minted]
-    found = {(place, word) for place, word in places(steady_stack, searched) if not place.startswith("spool/")}
-    assert found == set()
-    assert {word for _, word in places(steady_stack, searched)} <= {minted}, "a body is spooled as it was sent"
-    for path in steady_stack.settings.spool_dir.rglob("*.spool"):
+    for path in steady_stack.settings.spool_dir.iterdir():
         assert path.stat().st_mode & 0o077 == 0
+    _all_recorded(steady_stack)
+    assert places(steady_stack, [*words.values(), login, token, minted]) == set()
     assert person.echoes([*words.values(), login]) == []
     assert http.delete(f"/api/v0/agents/{agent}").status_code == 200
     assert http.delete(f"/api/v0/operators/{account}").status_code == 200
@@ -144,29 +160,29 @@ def test_what_is_secret_is_kept_nowhere(steady_stack: Stack, person: Listening, 
 def test_what_its_owner_prints_is_where_he_sees_it_and_nowhere_else(
     steady_stack: Stack, person: Listening, public: httpx2.Client
 ):
-    http, agent, word = person.http, f"canary-{uuid.uuid4().hex[:8]}", canary("printed")
-    made = http.post("/api/v0/agents", json={"name": agent, "secrets": {"CANARY": word}})
+    http, agent, word, shared = person.http, f"canary-{uuid.uuid4().hex[:8]}", canary("printed"), canary("shared")
+    a_space(http, agent, shared)
+    made = http.post("/api/v0/agents", json={"name": agent, "secrets": {"CANARY": word}, "space": agent})
     assert made.status_code == 200
     wait_state(http, agent, "idle")
-    assert word in json.dumps(ask(http, agent, bash("echo $CANARY")))
+    said = json.dumps(ask(http, agent, bash("echo $CANARY $SHARED")))
+    assert word in said
+    assert shared in said
     recorded(http, f"/api/v0/agents/{agent}/requests", at_least=2)
     _all_recorded(steady_stack)
 
-    kept = {place for place, _ in places(steady_stack, [word])}
-    assert {place for place in kept if not place.startswith(OUTPUT)} == set()
-    assert word not in http.get(f"/api/v0/agents/{agent}/requests").text
+    assert {place for place, _ in places(steady_stack, [word, shared])} <= OUTPUT
+    assert not any(hidden in http.get(f"/api/v0/agents/{agent}/requests").text for hidden in (word, shared))
     assert word not in http.get("/api/v0/agents").text
     assert public.get(f"/api/v0/agents/{agent}/responses").status_code == 401
     assert http.delete(f"/api/v0/agents/{agent}").status_code == 200
 
 
 def _all_recorded(stack: Stack) -> None:
-    """Return when the spool holds nothing that is still to be loaded."""
+    """Return when the files that the spool consists of now are gone: loaded, or empty and turned over."""
+    spool = stack.settings.spool_dir
+    used = {path for path in spool.iterdir() if path.stat().st_size}
     ends = time.monotonic() + _RECORDED_S
-    while True:
-        with psycopg.connect(str(stack.settings.database_url)) as conn:
-            row = conn.execute("SELECT count(*) FROM requests WHERE status_code IS NULL").fetchone()
-        if row == (0,):
-            return
+    while used & set(spool.iterdir()):
         assert time.monotonic() < ends
         time.sleep(0.05)

@@ -9,7 +9,7 @@ import random
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -38,11 +38,15 @@ class Outcome:
     hung: bool = False
 
 
-def assaults(seed: int, token: str) -> Iterator[Assault]:
-    """Assaults without end, the same for the same seed."""
+Make = Callable[[random.Random, str], Assault]
+"""Makes one assault; the text is a token that is good."""
+
+
+def assaults(seed: int, token: str, kinds: Sequence[Make] = ()) -> Iterator[Assault]:
+    """Assaults without end, the same for the same seed; without ``kinds``, those on the API."""
     rng = random.Random(seed)  # noqa: S311  to repeat, not to keep secret
     while True:
-        yield rng.choice(_KINDS)(rng, token)
+        yield rng.choice(kinds or _KINDS)(rng, token)
 
 
 async def outcome(assault: Assault, host: str, port: int, *, limit_s: float) -> Outcome:
@@ -246,7 +250,8 @@ def _too_long(_rng: random.Random, token: str) -> Assault:
     return Assault("too long", [head % (token.encode(), 10**12), b"x" * 200_000])
 
 
-_KINDS: tuple[Callable[[random.Random, str], Assault], ...] = (
+FRAMED: tuple[Make, ...] = (_mutated, _framing, _slow_headers, _slow_body, _pipelined, _half_closed, _too_long)
+_KINDS: tuple[Make, ...] = (
     _mutated,
     _mutated,
     _mutated,

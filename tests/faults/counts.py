@@ -13,10 +13,13 @@ class Counts:
     every_point: bool
     raced_reads: int
     raced_writes: int
+    outage_s: float
+    server_kills: int
+    recorder_steps: int
 
 
 SMALL = Counts(
-    operator_kills=25,
+    operator_kills=10,
     backend_kills=4,
     streamed_tools=12,
     crowd=16,
@@ -24,6 +27,9 @@ SMALL = Counts(
     every_point=False,
     raced_reads=2_000,
     raced_writes=150,
+    outage_s=2.0,
+    server_kills=2,
+    recorder_steps=3,
 )
 LONG = Counts(
     operator_kills=200,
@@ -34,4 +40,7 @@ LONG = Counts(
     every_point=True,
     raced_reads=50_000,
     raced_writes=5_000,
+    outage_s=60.0,
+    server_kills=40,
+    recorder_steps=1,
 )

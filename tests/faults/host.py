@@ -45,6 +45,11 @@ def children(pid: int) -> list[int]:
     return [other for other in _pids() if _field(other, "PPid") == str(pid)]
 
 
+def memory_mb(pid: int) -> float:
+    """What is resident of a process."""
+    return int(_field(pid, "VmRSS").split()[0]) / 1024
+
+
 def _pids() -> list[int]:
     return [int(entry) for entry in os.listdir(_PROC) if entry.isdigit()]  # noqa: PTH208  names, many times a second
 

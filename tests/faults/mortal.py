@@ -1,17 +1,21 @@
-"""An operator that kills itself, once it reaches one labelled point of a turn.
+"""An operator that kills itself, once it reaches one labelled point of a turn, or of a remix's copy.
 
 ``mortal.py POINT SOFT_LIMIT``: the product has no such points; its methods are wrapped before it starts.
 """
 
+import inspect
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
 from raworc.operator.model import Hear, Model
+from raworc.operator.places import Place
+from raworc.sandbox import copies
 from raworc.services.holds import Holds
+from raworc.services.runs import Runs
 from raworc.services.steps import Steps
 from raworc.supervisor import operator
 from raworc.supervisor.entry import Work, run_child
@@ -32,6 +36,11 @@ POINTS: Final = {
     "a compaction is stored": (Steps, "settle_compaction", 1, "after"),
     "before the middle of a turn is compacted": (Steps, "compact", 1, "before"),
     "the middle of a turn is compacted": (Steps, "compact", 1, "after"),
+    "before a remix's files are copied": (Place, "fill", 1, "before"),
+    "amid a remix's files": (copies._Copy, "_copy_file", 2, "before"),
+    "before a remix's files get their name": (copies, "_settle", 1, "before"),
+    "a remix's files have their name": (Place, "fill", 1, "after"),
+    "a remix's files are noted": (Runs, "filled", 1, "after"),
 }
 """Whose method, which call of it, and when: before it, after it, or when it has heard a piece of the answer."""
 
@@ -40,9 +49,9 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def arm(owner: type, name: str, number: int, when: str) -> None:
+def arm(owner: object, name: str, number: int, when: str) -> None:
     """Let the process die there."""
-    kept: Callable[..., Awaitable[Any]] = getattr(owner, name)
+    kept: Callable[..., Any] = getattr(owner, name)
     calls = 0
 
     async def deadly(self: object, *given: Any, **named: Any) -> Any:
@@ -60,7 +69,12 @@ def arm(owner: type, name: str, number: int, when: str) -> None:
             die()
         return answer
 
-    setattr(owner, name, deadly)
+    def deadly_in_a_thread(*given: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return die() if calls == number else kept(*given)
+
+    setattr(owner, name, deadly if inspect.iscoroutinefunction(kept) else deadly_in_a_thread)
 
 
 def hearing(hear: Hear) -> Hear:

@@ -1,4 +1,4 @@
-"""An operator killed at every labelled point of a turn, once each: the next one goes on as it was promised."""
+"""An operator killed once at each labelled point of a turn and of a remix's copy: the next goes on as promised."""
 
 import time
 from collections.abc import Callable
@@ -21,6 +21,7 @@ ALWAYS = {
     "mid-stream",
     "before the tool's result is stored",
     "the middle of a turn is compacted",
+    "amid a remix's files",
 }
 _NUMBERS = count(1)
 _DEADLINE_S = 20.0
@@ -37,6 +38,9 @@ def test_killed_at(stack: Stack, counts: Counts, point: str) -> None:
     in_compaction, in_the_middle = "a compaction" in point, "the middle" in point
     if in_compaction:
         client.responses.ask(agent, "remember the boat")
+    if "a remix's files" in point:
+        remixing(stack, client, agent, point)
+        return
     limit = SMALL_LIMIT if in_the_middle else LARGE_LIMIT
     stack.kill("operator")
     start_mortal(stack, point, limit)
@@ -75,6 +79,22 @@ def compacting(stack: Stack, client: Raworc, agent: str) -> None:
     markers = [turn for turn in client.responses.list(agent) if "context_compacted" in kinds(turn)]
     assert [turn.status for turn in markers] == ["completed"]
     assert client.responses.ask(agent, "next").text == "You said: next"
+
+
+def remixing(stack: Stack, client: Raworc, agent: str, point: str) -> None:
+    """The remix has all files, and nothing of a copy that was begun is left."""
+    client.responses.ask(agent, "```bash\nfor n in 1 2 3 4; do echo $n > file$n; done\n```")
+    stack.kill("operator")
+    start_mortal(stack, point, LARGE_LIMIT)
+    client.agents.remix(agent, remix := f"{agent}-remix")
+    died(stack)
+    start_mortal(stack, "none", LARGE_LIMIT)
+    wait_state(client, remix, "idle")
+    for name in (agent, remix):
+        assert client.responses.ask(name, "```bash\ncat file*\n```").text == "1\n2\n3\n4"
+    client.files.write(remix, "file1", b"changed")
+    assert client.files.read(agent, "file1") == b"1\n"
+    assert list(stack.settings.sessions_dir.glob(".copy-*")) == []
 
 
 def start_mortal(stack: Stack, point: str, soft_limit: str) -> None:

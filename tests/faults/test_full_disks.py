@@ -78,6 +78,12 @@ def test_workspaces_that_fill_their_disk(installed: tuple[Raworc, Settings]) -> 
     assert os.statvfs(settings.sessions_dir).f_bavail > 0
     with pytest.raises(Unavailable, match=r"disk has \d+ MiB left and new work needs 24"):
         client.responses.create(agent, "more")
+    for refused in (
+        lambda: client.files.write(agent, "more", b"more"),
+        lambda: client.agents.remix(agent, "one-more"),
+    ):
+        with pytest.raises(Unavailable, match="new work needs 24"):
+            refused()
     assert client.health().storage == "low"
     filler = fill(settings.sessions_dir)
     assert client.agents.get(agent).name == agent

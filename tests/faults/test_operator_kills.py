@@ -27,7 +27,7 @@ def test_kills_at_random_points_lose_nothing_and_double_nothing(stack: Stack, tm
     stack.start("operator-2")
     client = stack.client()
     with created(client, AGENTS), closing(Ledger(tmp_path / "acknowledged")) as ledger:
-        load = Load(ledger, linger_s=0.1)
+        load = Load(ledger, linger_s=0.3)
         with working(load, client, AGENTS):
             recoveries = kill_at_random(stack, load, kills=counts.operator_kills)
         settle(client, ledger, deadline_s=_SETTLE_S)

@@ -26,9 +26,16 @@ PUBLIC = {
     ("GET", "/api/v0/health"),
     ("GET", "/livez"),
     ("GET", "/readyz"),
+    ("GET", "/health"),  # the train's document has it so
     ("GET", "/metrics"),  # its own guard asks for a token, but not programs of this machine
-    ("POST", "/api/v0/auth/login"),
     ("POST", "/api/v0/operators/{name}/login"),
+    ("GET", "/spaces/api/v0/version"),
+    ("GET", "/spaces/api/v0/health"),
+    ("POST", "/spaces/api/v0/auth/login"),
+    ("GET", "/organizations/api/v0/version"),
+    ("GET", "/organizations/api/v0/health"),
+    ("POST", "/organizations/api/v0/auth/internal"),
+    ("POST", "/organizations/api/v0/auth/external"),
     ("GET", "/api/v0/published/agents"),
     ("GET", "/api/v0/published/agents/{name}"),
 }
@@ -36,22 +43,61 @@ PUBLIC = {
 
 FOR_ANYBODY_SIGNED_IN = {
     ("GET", "/api/v0/auth"),
+    ("GET", "/spaces/api/v0/auth/me"),
+    ("GET", "/organizations/api/v0/auth/me"),
+    ("PUT", "/spaces/api/v0/service-accounts/{id}/password"),
+    ("PUT", "/organizations/api/v0/service-accounts/{id}/password"),
     ("GET", "/api/v0/operators"),
     ("GET", "/api/v0/operators/{name}"),
     ("PUT", "/api/v0/operators/{name}/password"),
 }
 """What any account may ask, whatever its roles: it is about the caller. Of others, the service asks for a role."""
 
+FOR_THE_AGENT_ITSELF = {
+    ("GET", "/api/v0/agents/{name}"),
+    ("GET", "/api/v0/agents/{name}/events"),
+    ("GET", "/api/v0/agents/{name}/responses"),
+    ("GET", "/api/v0/agents/{name}/responses/count"),
+    ("GET", "/api/v0/agents/{name}/responses/{response_id}"),
+    ("GET", "/api/v0/agents/{name}/responses/{response_id}/events"),
+    ("PUT", "/api/v0/agents/{name}/responses/{response_id}"),
+    ("PUT", "/api/v0/agents/{name}/state"),
+    ("POST", "/api/v0/agents/{name}/busy"),
+    ("POST", "/api/v0/agents/{name}/idle"),
+}
+"""What an agent's own token is good for: its work. Whatever is added here must hold the caller to that agent."""
+
 NEVER_KEPT = {
-    ("POST", "/api/v0/auth/login"): "the answer is a credential",
+    ("POST", "/spaces/api/v0/auth/login"): "the answer is a credential",
+    ("POST", "/organizations/api/v0/auth/internal"): "the answer is a credential",
+    ("POST", "/organizations/api/v0/auth/external"): "the answer is a credential",
     ("POST", "/api/v0/operators/{name}/login"): "the answer is a credential",
     ("POST", "/api/v0/auth/token"): "the answer is a credential",
+    ("POST", "/api/v0/agents/{name}/token"): "the answer is a credential",
+    ("POST", "/api/keys"): "the answer is a credential",
+    ("POST", "/api/upstreams"): "names are unique: asked again, it is a conflict",
+    ("POST", "/api/upstreams/{upstream}/refresh"): "asked again, it renews again",
 }
 """POSTs that take no Idempotency-Key, and why."""
 
-RESOURCES = {"agents", "service-accounts"}
+RESOURCES = {
+    "agents",
+    "audit",
+    "builds",
+    "keys",
+    "messages",
+    "requests",
+    "role-bindings",
+    "roles",
+    "secrets",
+    "service-accounts",
+    "sessions",
+    "spaces",
+    "upstreams",
+    "usage",
+}
 VERBS = {"get", "list", "create", "update", "delete"}
-WRITING = {"POST", "PUT", "DELETE"}
+WRITING = {"POST", "PUT", "PATCH", "DELETE"}
 
 
 def served() -> tuple[FastAPI, dict[tuple[str, str], APIRoute]]:
@@ -92,6 +138,17 @@ def test_a_route_names_its_permission_or_is_on_a_list(route: Route):
         assert isinstance(guard, Permission)
         assert guard.resource in RESOURCES
         assert guard.verb in VERBS
+
+
+def test_an_agents_own_token_is_good_for_what_is_listed_and_nothing_else():
+    marked = {
+        (route.method, route.full_path)
+        for route in ROUTES
+        for guard in guards_of(route)
+        if isinstance(guard, Permission | SignedIn) and guard.of_agent
+    }
+
+    assert marked == FOR_THE_AGENT_ITSELF
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=name_of)
@@ -135,14 +192,15 @@ def test_no_route_is_there_twice():
 def test_every_status_that_a_route_gives_is_documented_and_422_is_not(route: Route):
     operation = operation_of(route)
     dependencies = list(dependencies_of(SERVED[route.method, route.full_path].dependant))
-    expected = {"200", *(str(error.status) for error in errors_of(route, dependencies))}
+    expected = {str(route.status), *(str(error.status) for error in errors_of(route, dependencies))}
 
     assert set(operation["responses"]) == expected
     assert "422" not in expected
     for status, answer in operation["responses"].items():
-        if status != "200":
+        if status != str(route.status):
             schema = answer["content"]["application/json"]["schema"]
-            assert schema == {"$ref": "#/components/schemas/Problem"}
+            problem_or_own = schema.get("anyOf", [schema]) if route.refusal else [schema]
+            assert {"$ref": "#/components/schemas/Problem"} in problem_or_own
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=name_of)
@@ -151,7 +209,7 @@ def test_a_route_is_documented_in_words_and_with_its_security(route: Route):
 
     assert operation["description"]
     assert ("security" in operation) == ((route.method, route.full_path) not in PUBLIC)
-    success = operation["responses"]["200"].get("content", {})
+    success = operation["responses"][str(route.status)].get("content", {})
     assert set(success) == {*(["application/json"] if route.answer else []), route.media_type} - {None}
 
 
@@ -170,6 +228,17 @@ def test_every_reference_of_the_document_leads_somewhere():
 
     for reference in references(DOCUMENT):
         assert reference.removeprefix("#/components/schemas/") in schemas
+
+
+def test_every_field_says_what_it_means():
+    schemas = DOCUMENT["components"]["schemas"]
+    silent = [
+        f"{name}.{field}"
+        for name, schema in schemas.items()
+        for field, told in schema.get("properties", {}).items()
+        if not told.get("description")
+    ]
+    assert silent == [], "give each a description at its model, with its unit"
 
 
 def every_error(kind: type[RaworcError] = RaworcError) -> Iterator[type[RaworcError]]:

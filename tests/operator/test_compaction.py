@@ -1,10 +1,14 @@
 """Contexts that are compacted by themselves: before a call, also in the middle of a turn."""
 
+from dataclasses import replace
+
 import pytest
 
 from operating import World, answer, kinds, only
 from raworc.domain.summary import continuing
 from raworc.operator.model import ProviderError
+from raworc.operator.session import Parts
+from raworc.services.agents import AgentChange
 from recall import DyingLater, Listening, agent, cutoffs, die, heard, listening, texts
 
 pytestmark = pytest.mark.anyio
@@ -84,6 +88,42 @@ async def test_without_a_summary_the_turn_goes_on_with_everything(place: World):
         assert models[0].summaries == 1, "asked once in a turn"
         assert "x" * 160 in str(models[0].asked[-1])
         assert (await agent(place)).context_cutoff_at is None
+
+
+@pytest.mark.parametrize(("most", "summaries"), [(2, 0), (3, 1)])
+async def test_a_summary_is_one_of_the_calls_that_a_turn_may_make(place: World, most: int, summaries: int):
+    models: list[Listening] = []
+
+    def limited(parts: Parts) -> Parts:
+        parts = listening(300, models)(parts)
+        return replace(parts, desk=replace(parts.desk, max_model_calls=most))
+
+    async with place.operator(parts=limited):
+        await place.create()
+        turn_id = await place.post("\n".join(f"```bash\nprintf {str(n) * 300}\n```" for n in range(8)))
+        assert (await place.settled(turn_id)).status == "failed"
+    row = await place.turn_row(turn_id)
+    assert row.error["code"] == "turn_limit"
+    assert row.model_calls == len(models[0].asked) == most
+    assert models[0].summaries == summaries
+    assert (row.summary_tokens > 0) == (summaries > 0)
+
+
+async def test_a_summary_uses_the_tokens_that_a_turn_may_use(place: World):
+    models: list[Listening] = []
+    async with place.operator(parts=listening(100, models)):
+        await place.create()
+        await place.ask("x" * 160)
+        await place.agents.update(
+            place.admin, "demo", AgentChange(guardrails=[{"type": "max_turn_tokens", "limit": 20}])
+        )
+        turn_id = await place.post("y" * 40)
+        turn = await place.settled(turn_id)
+        assert kinds(turn) == ["note", "context_compacted", "note"]
+    row = await place.turn_row(turn_id)
+    assert (row.error["code"], row.model_calls) == ("token_limit", 2)
+    assert len(models[0].asked) == 2, "the other turn's, and the summary"
+    assert row.summary_tokens >= 20
 
 
 async def test_what_is_cleared_meanwhile_is_not_brought_back_by_a_summary(place: World):

@@ -10,7 +10,8 @@ from raworc.domain.compaction import used_tokens
 from raworc.domain.summary import SUMMARY_INSTRUCTION, continuing
 from raworc.errors import Conflict, Unavailable
 from raworc.ids import TurnId, new_id
-from raworc.operator.model import Ask, Hear, Model, ProviderError, Reply
+from raworc.operator.dialect import Ask, Reply
+from raworc.operator.model import Hear, Model, ProviderError
 from raworc.operator.session import Parts
 from raworc.services.steps import Steps
 from recall import (

@@ -223,7 +223,7 @@ def every_write(place: World, holds: Any, hold: Any, turn_id: Any) -> list[Await
         steps.start(hold, turn_id, Started(9, "model", new_id())),
         steps.advance(hold, turn_id, done, [{"type": "note"}], None),
         steps.settle(hold, turn_id, Outcome.cancelled("zombie")),
-        runs.begin(hold, []),
+        runs.begin(hold, "life", []),
         runs.end(hold, Sleep("user")),
         runs.fail(hold, "no"),
         runs.become_idle(hold),

@@ -1,12 +1,22 @@
 """Guardrails in whole turns: what the model never gets, and what nobody else ever sees."""
 
+import asyncio
 import json
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 
 from operating import World, kinds, only
 from prompts import bash, fault, tool
+from raworc.operator.dialect import Ask, Reply
+from raworc.operator.model import Hear, Model
+from raworc.operator.session import Parts
+from raworc.services.recording import Recording
 from raworc.store.notify import DeltaNotice
+from raworc.store.recordings import RequestRow, SpoolPosition
 
 pytestmark = pytest.mark.anyio
 
@@ -83,6 +93,53 @@ async def test_denied_tools_and_commands_are_not_run(place: World):
         assert place.file(session_id, "a") is None
         assert place.file(session_id, "b") is None
     assert '"name":"write_file","description"' not in sent(place)
+
+
+class Priced(Model):
+    """Its calls are in the ledger a moment after they were answered, at these costs, in order."""
+
+    def __init__(self, place: World, model: Model, *costs: Decimal | None) -> None:
+        super().__init__(model._client)
+        self._place = place
+        self._costs = iter(costs)
+        self.loading: list[asyncio.Task[None]] = []
+
+    async def ask(self, ask: Ask, hear: Hear) -> Reply:
+        reply = await super().ask(ask, hear)
+        self.loading.append(asyncio.create_task(self._load(ask.request_id, next(self._costs))))
+        return reply
+
+    async def _load(self, request_id: uuid.UUID, cost_usd: Decimal | None) -> None:
+        (turn,) = await self._place.all_turns()
+        row = RequestRow(
+            id=request_id,
+            created_at=datetime.now(UTC),
+            caller="turn",
+            train_id="default.demo",
+            turn_id=turn.id,
+            method="POST",
+            path="/v1/messages",
+            input_tokens=1,
+            cost_usd=cost_usd,
+        )
+        await Recording(self._place.db, "node").load([row], SpoolPosition(uuid.uuid4(), 1, 0))
+
+
+async def test_a_turn_ends_before_it_costs_more_than_allowed(place: World):
+    """What has no known price does not count, and the turn says so, once."""
+
+    def priced(parts: Parts) -> Parts:
+        model = Priced(place, parts.desk.model, Decimal("0.3"), None, Decimal("0.3"), Decimal("0.3"))
+        return replace(parts, desk=replace(parts.desk, model=model))
+
+    async with place.operator(parts=priced):
+        session_id = await place.create(guardrails=[{"type": "max_turn_cost_usd", "limit": 0.5}])
+        turn_id = await place.post("\n".join(bash(f"echo {n} >> ran") for n in range(4)))
+        turn = await place.settled(turn_id)
+    assert (await place.turn_row(turn_id)).error["code"] == "cost_limit"
+    assert place.file(session_id, "ran") == b"0\n1\n2\n"
+    unpriced = [segment for segment in turn.segments if "no known price" in segment.get("text", "")]
+    assert [segment["level"] for segment in unpriced] == ["warning"]
 
 
 async def test_a_turn_ends_before_it_uses_more_tokens_than_allowed(place: World):

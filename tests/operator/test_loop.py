@@ -93,20 +93,39 @@ async def test_draining_does_not_wait_for_ever(place: World):
 
 
 async def test_an_operator_that_is_not_heard_stops_its_sandboxes_and_takes_its_sessions_up_again(place: World):
-    async with place.operator() as operator:
+    """It claims nothing meanwhile, although the database answers: what it stops at once again counts as a crash."""
+    polls: list[Polled] = []
+
+    def polled(parts: Parts) -> Parts:
+        polls.append(Polled(parts.holds))
+        return dataclasses.replace(parts, holds=polls[0])
+
+    async with place.operator(parts=polled) as operator:
         session_id = await place.create()
         turn_id = await place.post(bash("touch begun; while [ ! -e go ]; do sleep 0.02; done"))
         await place.until_file(session_id, "begun")
         epoch = (await place.row(session_id)).hold_epoch
         operator._worker._heard_at -= 60  # Postgres has not taken a heartbeat for a minute
-
-        async def let_go() -> bool:
-            return (await place.row(session_id)).hold_epoch > epoch
-
-        await until(let_go)
+        await until(lambda: not operator.held)
+        seen = polls[0].times
+        await until(lambda: polls[0].times >= seen + 2)
+        assert (await place.row(session_id)).hold_epoch == epoch
         operator._worker.heard()
         turn = await place.settled(turn_id)
         assert answer(turn) == "outcome unknown, the worker stopped"
+        assert (await place.row(session_id)).hold_epoch == epoch + 1
+
+
+class Polled(Holds):
+    """Counts the looks at what is held."""
+
+    def __init__(self, holds: Holds) -> None:
+        self.__dict__.update(holds.__dict__)
+        self.times = 0
+
+    async def standing(self) -> Any:
+        self.times += 1
+        return await super().standing()
 
 
 async def test_work_pauses_while_the_database_is_away(place: World):

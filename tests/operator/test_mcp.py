@@ -1,5 +1,8 @@
 """Servers of tools inside the sandbox: good ones, and ones that flood, hang, lie or die."""
 
+import asyncio
+import sys
+
 import pytest
 
 from operating import World, answer, only
@@ -108,3 +111,10 @@ async def test_servers_that_misbehave_are_noted_once_and_the_rest_works(place: W
         for name, (_, reason) in BAD.items():
             assert any(f"'{name}' does not run" in text and reason in text for text in notes), (name, notes)
         assert answer(await place.ask(bash("pgrep -c 'sleep|yes|head'"))).startswith("0")
+
+
+async def test_an_operator_loads_the_protocol_s_library_only_for_who_uses_it():
+    code = "import sys, raworc.supervisor.operator; print([n for n in ('mcp', 'pydantic') if n in sys.modules])"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    said, _ = await process.communicate()
+    assert said == b"[]\n"

@@ -11,7 +11,8 @@ from raworc.domain.context import Prompt
 from raworc.errors import DatabaseUnavailable
 from raworc.ids import new_id
 from raworc.operator import model
-from raworc.operator.model import Ask, CallBroken, Deltas, Model, ProviderError, chosen
+from raworc.operator.dialect import Ask
+from raworc.operator.model import CallBroken, Deltas, Model, ProviderError
 from raworc.operator.stop import Stop, Stopped
 from raworc.wire.anthropic import Delta
 from raworc.wire.client import Client, Target, Timeouts
@@ -190,17 +191,3 @@ async def test_running_text_is_collected_in_order_and_lost_quietly(monkeypatch: 
     deltas.hear(Delta("text", 0, "never sent"))
     await deltas.close()
     assert sent == [("analysis", "ab"), ("commentary", "d")]
-
-
-CHOICES = {
-    "its own": (("own", "default", True), "own"),
-    "the installation's": ((None, "default", True), "default"),
-    "a current Claude": ((None, None, True), model.DEFAULT_CLAUDE),
-    "none needed": ((None, None, False), "scripted"),
-}
-
-
-@pytest.mark.parametrize(("given", "expected"), CHOICES.values(), ids=CHOICES)
-def test_which_model(given: tuple[str | None, str | None, bool], expected: str):
-    own, default, has_anthropic = given
-    assert chosen(own, default, has_anthropic=has_anthropic) == expected

@@ -1,15 +1,22 @@
 """Turns from the prompt to the answer, in real sandboxes, with the scripted model."""
 
 import json
+import uuid
 from dataclasses import replace
 
 import pytest
 
 from operating import World, answer, kinds, only
 from prompts import bash, fault, tool
+from raworc.domain.models import DEFAULT_CLAUDE, DEFAULT_GPT
 from raworc.domain.toolset import toolset
+from raworc.domain.upstreams import SCRIPTED
 from raworc.operator.session import Parts
+from raworc.services.secrets import Secrets
+from raworc.services.space_secrets import NewSpaceSecret, SpaceSecrets
 from raworc.store.notify import DeltaNotice
+from raworc.store.records import upstreams
+from recall import Listening, listening
 
 pytestmark = pytest.mark.anyio
 
@@ -136,6 +143,33 @@ async def test_what_is_set_inside(place: World):
         assert "ANTHROPIC_API_KEY=mine" not in said
 
 
+async def test_a_spaces_secrets_are_set_inside_and_changes_count_from_the_next_wake(place: World):
+    secrets = SpaceSecrets(place.db, Secrets(b"m" * 32))
+    for key, value in (("SHARED", "of-the-space"), ("TOKEN", "of-the-space"), ("OPENAI_API_KEY", "of-the-space")):
+        await secrets.create(place.admin, "default", NewSpaceSecret(key, value))
+    show = bash("echo $SHARED $TOKEN $OPENAI_BASE_URL; env | grep -c of-the-space")
+    async with place.operator():
+        session_id = await place.create(secrets={"TOKEN": "of-the-agent"})
+        assert answer(await place.ask(show)) == "of-the-space of-the-agent http://127.0.0.1:8787/v1\n1"
+        await secrets.update(place.admin, "default", "SHARED", "changed", None)
+        await secrets.delete(place.admin, "default", "TOKEN")
+        assert answer(await place.ask(bash("echo $SHARED"))) == "of-the-space"
+        await place.change(session_id, desired="slept")
+        await place.until_state(session_id, "slept")
+        assert answer(await place.ask(bash("echo $SHARED"))) == "changed"
+
+
+async def test_secrets_too_large_together_are_told_and_open_nothing(place: World):
+    secrets = SpaceSecrets(place.db, Secrets(b"m" * 32))
+    for number in range(13):
+        await secrets.create(place.admin, "default", NewSpaceSecret(f"BIG_{number}", "x" * 65_536))
+    async with place.operator():
+        session_id = await place.create(secrets={f"TOO_{number}": "x" * 65_536 for number in range(13)})
+        await place.until_state(session_id, "error")
+        (marker,) = await place.all_turns()
+        assert "remove some, or make them shorter" in str(only(marker, "note")["text"])
+
+
 async def test_what_runs_inside_may_ask_models_too(place: World):
     async with place.operator():
         await place.create()
@@ -258,12 +292,29 @@ async def test_a_setup_that_fails_is_a_note(place: World):
 async def test_a_full_workspace_is_said_to_be_full_and_can_be_emptied(place: World):
     async with place.operator():
         await place.create(limits={"disk_mb": 16})
-        filled = await place.ask(bash("head -c 9M /dev/zero > a; head -c 9M /dev/zero > b; echo done"))
+        filled = await place.ask(bash("head -c 9M /dev/zero > a; head -c 9M /dev/zero > b"))
         full = "[out of disk space: delete files or cut them short first, in a command of its own]"
-        assert answer(filled) == f"done\n{full}"
+        assert answer(filled).endswith(full)
         assert "does not fit: the workspace may hold 16 MiB" in answer(
             await place.ask(tool("write_file", path="c", content="more"))
         )
         assert answer(await place.ask(bash("echo more > c"))).endswith(full)
         assert answer(await place.ask(bash("rm a b; echo freed"))) == "freed"
         assert answer(await place.ask(bash("echo more > c; cat c"))) == "more"
+
+
+@pytest.mark.parametrize(
+    ("provider", "models", "asked"),
+    [("anthropic", [], DEFAULT_CLAUDE), ("anthropic", ["claude-opus-*"], SCRIPTED), ("openai", [], DEFAULT_GPT)],
+)
+async def test_an_agent_without_a_model_asks_one_of_the_accounts_that_were_set_up(
+    place: World, provider, models, asked
+):
+    heard_by: list[Listening] = []
+    row = {"id": uuid.uuid4(), "name": "team", "provider": provider, "base_url": "http://localhost", "models": models}
+    async with place.db.transaction() as conn:
+        await conn.execute(upstreams.insert().values(**row, every_space=True, is_default=False))
+    async with place.operator(parts=listening(100_000, heard_by)):
+        await place.create()
+        await place.ask("hello")
+    assert heard_by[0].named == [asked]

@@ -53,7 +53,7 @@ def test_limits_of_the_sandbox_are_the_commands_failure_others_are_ours():
     answer = Answer(100)
     output = answer.feed(frame(b"e", FAILURE.pack(errno.EAGAIN)))
     assert output is not None
-    assert b"temporarily unavailable" in output.data
+    assert b"there are too many processes" in output.data
     assert answer.exit == Exit(126, "exited", 0, head_bytes=len(output.data))
     with pytest.raises(SandboxError, match="No such file"):
         Answer(100).feed(frame(b"e", FAILURE.pack(errno.ENOENT)))

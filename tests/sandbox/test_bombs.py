@@ -9,7 +9,7 @@ import pytest
 
 from raworc.sandbox.conformance import Bench
 from raworc.sandbox.conformance.bench import run
-from raworc.sandbox.driver import Command, Exit, Limits, Output
+from raworc.sandbox.driver import Command, Exit, Limits, Output, Sandbox
 
 pytestmark = pytest.mark.anyio
 
@@ -77,3 +77,32 @@ async def test_a_background_process_that_fills_the_disk_ends_its_sandbox(bench: 
         await run(sandbox, f"({fill}) > /dev/null 2>&1 &")
         await asyncio.wait_for(sandbox.wait_closed(), 40)
     assert bench.driver.files(workspace).list("", 0, 1).total >= 16
+
+
+async def test_commands_that_end_and_are_dropped_at_the_same_moment(bench: Bench):
+    """What ends, is dropped and begins together is told to the guest in one go: each must be told apart."""
+
+    async def dropped(sandbox: Sandbox, number: int) -> None:
+        async with sandbox.talk(Command(f"echo {number}; sleep 0.0{number % 5}; echo more")) as dialogue:
+            assert await dialogue.receive()
+
+    async def kept(sandbox: Sandbox, number: int) -> None:
+        assert (await run(sandbox, f"sleep 0.0{number % 5}; echo {number}")).text == str(number)
+
+    async with bench.sandbox() as sandbox:
+        for _ in range(6):
+            await asyncio.gather(*(work(sandbox, number) for number in range(10) for work in (dropped, kept)))
+
+
+async def test_who_ran_out_of_processes_or_memory_is_told_so(bench: Bench):
+    many = 'python3 -c \'import subprocess\nfor _ in range(60): subprocess.Popen(["sleep", "20"])\''
+    async with bench.sandbox(limits=Limits(memory_mb=64, pids=32)) as sandbox:
+        fine = await run(sandbox, "true")
+        failed = await run(sandbox, many)
+        hung = await run(sandbox, "sleep 9", timeout_s=0.3)
+        eaten = await run(sandbox, "python3 -c 'print(len(b\"x\" * 200_000_000))'")
+    assert fine.exit.met is None
+    if os.geteuid() == 0:
+        assert (failed.exit.reason, failed.exit.met) == ("exited", "out of processes: the limit is 32")
+        assert (hung.exit.reason, hung.exit.met) == ("timeout", "out of processes: the limit is 32")
+        assert (eaten.exit.reason, eaten.exit.met) == ("memory", "out of memory: the limit is 64 MB")

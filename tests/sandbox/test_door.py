@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from raworc.api.edge import read_preamble
+from raworc.api.preamble import read_preamble
 from raworc.ids import SessionId, new_id
-from raworc.sandbox.door import MAX_CONNECTIONS, Door, DoorPlate
+from raworc.sandbox.accepting import MAX_CONNECTIONS
+from raworc.sandbox.door import Door, DoorPlate
 
 pytestmark = pytest.mark.anyio
 

@@ -1,6 +1,7 @@
 import contextlib
 import os
 import shutil
+import tarfile
 import threading
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from raworc.sandbox import trees
 from raworc.sandbox.copies import CopyRules, copy
 from raworc.sandbox.driver import NoWorkspace, SandboxError, WorkspaceExists
+from raworc.sandbox.packing import pack
 from raworc.sandbox.trees import MAX_LEVELS, UNMEASURABLE, measure, remove
 
 
@@ -204,3 +206,16 @@ def test_a_swapped_folder_is_not_followed(tree: Path, tmp_path: Path):
     assert trees.open_folder(folder, "sub") is None
     os.close(folder)
     shutil.rmtree(tree)
+
+
+def test_a_tree_that_is_too_deep_keeps_nothing_else_from_being_packed(tmp_path: Path):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    deep(tree, MAX_LEVELS + 50)
+    (tree / "flat").write_text("here")
+    with tarfile.open(tmp_path / "packed.tar", "w") as tar:
+        assert pack(tar, tree, "kept") == 1
+        names = tar.getnames()
+    assert "kept/flat" in names
+    assert len(names) == MAX_LEVELS + 2
+    remove(tmp_path, "tree")

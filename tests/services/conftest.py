@@ -8,10 +8,10 @@ import pytest
 
 from outage import Watched
 from raworc.services.accounts import Accounts, Caller
+from raworc.services.agent_states import AgentStates
 from raworc.services.agents import Agents
 from raworc.services.events import Events
 from raworc.services.secrets import Secrets
-from raworc.services.sessions import Sessions
 from raworc.services.tokens import Tokens
 from raworc.services.turns import Turns
 from raworc.settings import Settings
@@ -91,8 +91,8 @@ def agents(db: Database, secrets: Secrets, narrow: Settings) -> Agents:
 
 
 @pytest.fixture
-def sessions(db: Database) -> Sessions:
-    return Sessions(db)
+def sessions(db: Database) -> AgentStates:
+    return AgentStates(db)
 
 
 @pytest.fixture

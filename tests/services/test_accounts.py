@@ -12,7 +12,7 @@ from raworc.services.passwords import Passwords
 from raworc.services.tokens import Tokens, WorkClaims
 from raworc.settings import DEFAULT_PASSWORD
 from raworc.store.schema import accounts as account_table
-from raworc.store.schema import login_failures, roles
+from raworc.store.schema import login_failures, login_places, roles
 from rows import add_account, add_role, bind
 
 pytestmark = pytest.mark.anyio
@@ -127,6 +127,33 @@ async def test_ten_failures_back_off_for_account_and_address(accounts, db):
     async with db.transaction() as conn:
         await conn.execute(update(login_failures).values(since=text("now() - interval '301 seconds'")))
     assert (await login(accounts)).user == "admin"
+
+
+async def test_guesses_from_elsewhere_shut_nobody_out_where_he_usually_is(accounts, db):
+    usual, new = "192.0.2.1", "192.0.2.9"
+    await login(accounts, address=usual)
+    for last in range(10):
+        with pytest.raises(Unauthorized):
+            await login(accounts, "admin", "wrong", address=f"198.51.100.{last}")
+    with pytest.raises(RateLimited):
+        await login(accounts, address=new)
+    assert (await login(accounts, "ADMIN", address=usual)).user == "admin"
+    with pytest.raises(RateLimited):  # which says nothing of who is asked for elsewhere
+        await login(accounts, address=new)
+
+    for _ in range(10):
+        with pytest.raises(Unauthorized):
+            await login(accounts, "admin", "wrong", address=usual)
+    with pytest.raises(RateLimited):
+        await login(accounts, address=usual)
+    async with db.transaction() as conn:
+        await conn.execute(update(login_failures).values(since=text("now() - interval '301 seconds'")))
+        await conn.execute(update(login_places).values(last_at=text("now() - interval '31 days'")))
+    for _ in range(10):
+        with pytest.raises(Unauthorized):
+            await login(accounts, "admin", "wrong", address="203.0.113.5")
+    with pytest.raises(RateLimited):
+        await login(accounts, address=usual)
 
 
 async def test_a_login_that_works_forgets_the_failures(accounts):

@@ -322,6 +322,8 @@ async def test_an_update_replaces_what_is_given_and_keeps_the_rest(agents, ann):
         AgentChange(idle_timeout_s=0),
         AgentChange(network="allow"),
         AgentChange(limits={"cpus": 1000}),
+        AgentChange(limits={}),
+        AgentChange(limits={"cpus": None}),
         AgentChange(metadata={"a": float("nan")}),
     ],
 )

@@ -92,7 +92,7 @@ async def test_an_account_lives_its_life(operators, accounts, admin, db):
         NewOperator("a/b", PASSWORD),
         NewOperator("carl\n", PASSWORD),
         NewOperator("c\u00e4rl", PASSWORD),
-        NewOperator("a" * 129, PASSWORD),
+        NewOperator("a" * 256, PASSWORD),
         NewOperator("carl", "1234567"),
         NewOperator("carl", "x" * 1025),
     ],

@@ -6,7 +6,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, text, update
 
 from raworc.domain.agents import NewAgent
 from raworc.errors import Forbidden, NotFound
@@ -15,11 +15,12 @@ from raworc.services.agents import Agents
 from raworc.services.recording import Recording
 from raworc.services.requests import Requests
 from raworc.services.turns import Turns
+from raworc.store import schema as tables
 from raworc.store import steps
 from raworc.store.database import Database
 from raworc.store.recordings import RequestRow, SpoolPosition
 from raworc.store.steps import Finished, Started
-from rows import home_of, set_home, take_turn
+from rows import add_code_agent, home_of, set_home, take_turn
 
 pytestmark = pytest.mark.anyio
 
@@ -140,7 +141,7 @@ async def test_a_call_in_progress_is_shown_at_once(
     await step(db, turn_id, 1, running, done=False)
     began = time.monotonic()
     (call,) = (await requests.for_turn(ann, NAME, turn_id)).requests
-    assert (call.id, call.status, call.status_code) == (running, "recording", None)
+    assert (call.id, call.status, call.status_code, call.path) == (running, "recording", None, "")
     assert time.monotonic() - began < 1
     async with db.transaction() as conn:
         await conn.execute(text("UPDATE turns SET status = 'cancelled'"))
@@ -155,3 +156,22 @@ async def test_the_turn_of_a_sandboxs_call(db: Database, requests: Requests, tur
     async with db.transaction() as conn:
         await conn.execute(text("UPDATE turns SET status = 'completed'"))
     assert await requests.processing(session_id, 7) is None
+
+
+async def test_the_handler_of_a_deployed_agent_may_call_between_turns(
+    db: Database, requests: Requests, turn_id: uuid.UUID
+) -> None:
+    session_id = await set_home(db, NAME, hold_epoch=7)
+    async with db.transaction() as conn:
+        agent_id = await add_code_agent(conn, "default", "warm")
+    assert not await requests.keeps_warm(session_id, 7, agent_id)
+    for columns, holds in (({"deployed_at": func.now()}, True), ({"active": False}, False), ({"active": True}, True)):
+        async with db.transaction() as conn:
+            await conn.execute(update(tables.agents).where(tables.agents.c.id == agent_id).values(**columns))
+        assert await requests.keeps_warm(session_id, 7, agent_id) is holds, columns
+    assert not await requests.keeps_warm(session_id, 6, agent_id)
+    assert not await requests.keeps_warm(uuid.uuid4(), 7, agent_id)
+    async with db.transaction() as conn:
+        await conn.execute(text("INSERT INTO spaces (name) VALUES ('elsewhere')"))
+        stranger = await add_code_agent(conn, "elsewhere", "warm", deployed_at=func.now())
+    assert not await requests.keeps_warm(session_id, 7, stranger)

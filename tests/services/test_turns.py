@@ -4,11 +4,11 @@ import pytest
 from sqlalchemy import func, update
 
 from outage import away
-from raworc.errors import BadRequest, Conflict, Forbidden, GatewayTimeout, NotFound, RateLimited
+from raworc.errors import BadRequest, Conflict, Forbidden, GatewayTimeout, NotFound, PayloadTooLarge, RateLimited
 from raworc.ids import new_id
 from raworc.services import progress
 from raworc.services.agents import NewAgent
-from raworc.services.turns import TurnChange, Turns
+from raworc.services.turns import MAX_OUTPUT_BYTES, MAX_SEGMENT_BYTES, TurnChange, TurnPage, Turns
 from raworc.store.notify import WORK, Listener, WorkNotice
 from raworc.store.schema import turns as turn_table
 from rows import finish_turn, home_of, open_sandbox, segment_types, set_home, take_turn, turn_rows
@@ -132,7 +132,7 @@ async def test_interrupt_cancels_what_is_processing_and_keeps_the_queue(turns, a
     await take_turn(db, "demo")
     second = await turns.start(ann, "demo", INPUT)
     third = await turns.start(ann, "demo", INPUT, when_busy="interrupt")
-    statuses = [turn.status for turn in await turns.page(ann, "demo", 10, 0)]
+    statuses = [turn.status for turn in (await turns.page(ann, "demo", 10, 0)).turns]
     assert statuses == ["cancelled", "pending", "pending"]
     assert (await turns.get(ann, "demo", first.id)).segments[0]["reason"] == "interrupt"
     assert (await home_of(db, "demo")).state == "idle"
@@ -223,15 +223,14 @@ async def test_wait_ends_with_the_cancelled_turn_when_the_agent_is_deleted(turns
 async def test_pages_are_oldest_first_and_count_counts_markers(turns, sessions, ann, db, demo):
     first = await turns.start(ann, "demo", INPUT)
     await sessions.set_state(ann, "demo", "slept")
-    found = await turns.page(ann, "demo", 100, 0)
+    found = (await turns.page(ann, "demo", 100, 0)).turns
     assert [turn.segments[-1]["type"] for turn in found] == ["cancelled", "slept"]
     assert found[0].id == first.id
     assert (found[1].input_content, found[1].status) == ([], "completed")
     assert (await turns.count(ann, "demo")).count == 2
-    assert await turns.page(ann, "demo", 0, 0) == []
-    assert [turn.id for turn in await turns.page(ann, "demo", 10**9, 1)] == [found[1].id]
-    assert await turns.page(ann, "demo", -1, -1) == []
-    assert await turns.page(ann, "demo", 5, 2**70) == []
+    assert [turn.id for turn in (await turns.page(ann, "demo", 10**9, 1)).turns] == [found[1].id]
+    for limit, offset in ((0, 0), (-1, -1), (5, 2**70)):
+        assert await turns.page(ann, "demo", limit, offset) == TurnPage([], 0)
 
 
 async def test_the_output_tools_items_are_the_output(turns, ann, db, demo):
@@ -302,6 +301,43 @@ async def test_items_append_at_any_time(turns, ann, db, demo):
     assert [item.get("text") for item in done.segments] == ["a", "b", "done", "c"]
     after = (await turn_rows(db, "demo"))[0]
     assert (after.status, after.finished_at) == ("completed", before.finished_at)
+
+
+async def test_segments_of_a_turn_have_an_end(turns, ann, demo):
+    view = await turns.start(ann, "demo", INPUT)
+    tiny = TurnChange(output={"items": [{"type": "note"}] * (MAX_SEGMENT_BYTES // 1024 - 1)})
+    whole = await turns.change(ann, "demo", view.id, tiny)
+    big = TurnChange(output={"items": [{"type": "note", "text": "x" * 1024}]}, status="completed")
+    with pytest.raises(PayloadTooLarge, match="another response"):
+        await turns.change(ann, "demo", view.id, big)
+    assert (await turns.get(ann, "demo", view.id)) == whole
+    last = TurnChange(output={"items": [{"type": "note", "text": "y"}]})
+    assert (await turns.change(ann, "demo", view.id, last)).segments[-1]["text"] == "y"
+    with pytest.raises(PayloadTooLarge):
+        await turns.change(ann, "demo", view.id, last)
+    assert (await turns.change(ann, "demo", view.id, TurnChange(status="completed"))).status == "completed"
+
+
+async def test_the_other_keys_of_an_output_have_an_end_together(turns, ann, db, demo):
+    view = await turns.start(ann, "demo", INPUT)
+    half = "x" * (MAX_OUTPUT_BYTES // 2)
+    await turns.change(ann, "demo", view.id, TurnChange(output={"one": half}))
+    with pytest.raises(PayloadTooLarge, match="'output'"):
+        await turns.change(ann, "demo", view.id, TurnChange(output={"two": half, "items": [{"type": "note"}]}))
+    changed = await turns.change(ann, "demo", view.id, TurnChange(output={"one": "x", "text": half}))
+    assert (changed.segments, changed.output_content[0]["content"]) == ([], half)
+    assert set((await turn_rows(db, "demo"))[0].output) == {"one", "text"}
+
+
+@pytest.mark.parametrize("statuses", [("completed", "failed"), ("failed", "failed")])
+async def test_of_two_who_settle_a_turn_at_once_one_is_late(turns, ann, demo, statuses):
+    view = await turns.start(ann, "demo", INPUT)
+    changes = (turns.change(ann, "demo", view.id, TurnChange(status=status)) for status in statuses)
+    answers = await asyncio.gather(*changes, return_exceptions=True)
+    (late,) = [answer for answer in answers if isinstance(answer, Exception)]
+    assert isinstance(late, Conflict)
+    (first,) = [answer for answer in answers if not isinstance(answer, Exception)]
+    assert (await turns.get(ann, "demo", view.id)).status == first.status
 
 
 async def test_output_text_replaces_and_other_keys_overwrite(turns, ann, db, demo):

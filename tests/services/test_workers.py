@@ -9,6 +9,7 @@ import sys
 import pytest
 from sqlalchemy import select, text
 
+from outage import Watched, away
 from raworc.ids import new_id
 from raworc.services.workers import has_ended, working
 from raworc.store.schema import workers
@@ -50,6 +51,17 @@ async def test_it_is_silent_while_the_database_does_not_take_its_beats_and_heard
         async with db.transaction() as conn:
             await conn.execute(text("LOCK TABLE workers IN EXCLUSIVE MODE"))
             await until(lambda: worker.silent_s > 0.2)
+        await until(lambda: worker.silent_s < 0.1)
+
+
+async def test_a_beat_that_failed_is_sent_again_soon(postgres, db, settings, monkeypatch):
+    """Not when the next one is due: two that meet a database in trouble would make a process look dead."""
+    monkeypatch.setattr("raworc.services.workers.BEAT_S", 0.01)
+    async with working(db.url, "server", node="here", run_dir=settings.run_dir) as worker:
+        async with away(postgres, Watched(db.url, pool_size=1), misses=0):
+            await until(lambda: worker.silent_s > 0.2)
+            monkeypatch.setattr("raworc.services.workers.BEAT_S", 3600)
+            await until(lambda: worker.silent_s > 0.6)  # another one failed
         await until(lambda: worker.silent_s < 0.1)
 
 

@@ -136,3 +136,21 @@ async def test_a_pool_that_stays_empty_is_unavailable(database_url, monkeypatch)
             async with database.reading():
                 pass
     await database.close()
+
+
+async def test_a_connection_goes_to_whoever_waits_longest(database_url):
+    database = Database(database_url, pool_size=2)
+    served: list[str] = []
+
+    async def use(name: str) -> None:
+        async with database.reading():
+            served.append(name)
+
+    async with database.reading():
+        waiting = [asyncio.create_task(use(name)) for name in ("first", "second")]
+        for _ in range(10):  # until both stand in line
+            await asyncio.sleep(0)
+    await use("one who comes now")
+    await asyncio.gather(*waiting)
+    assert served == ["first", "second", "one who comes now"]
+    await database.close()

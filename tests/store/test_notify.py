@@ -1,5 +1,7 @@
 """Notices over a real Postgres: kinds, order, splitting, losing and coming back."""
 
+import asyncio
+
 import psycopg
 import pytest
 from sqlalchemy import text
@@ -49,6 +51,20 @@ async def test_who_asks_for_all_hears_all(db, listener):
             for session_id in ids:
                 await notify_work(conn, session_id)
         assert [await subscription.get(5), await subscription.get(5)] == [WorkNotice(i) for i in ids]
+
+
+@pytest.mark.parametrize("rounds", range(4))
+async def test_who_is_told_to_end_ends_also_when_a_notice_came_just_before(rounds):
+    subscription = Subscription()
+    waiting = asyncio.create_task(subscription.get(60))
+    for _ in range(3):  # until it waits
+        await asyncio.sleep(0)
+    notice = WorkNotice(new_id())
+    subscription.put(notice)
+    for _ in range(rounds):
+        await asyncio.sleep(0)
+    still_waiting = waiting.cancel()
+    assert await asyncio.gather(waiting, return_exceptions=True) != [notice] or not still_waiting
 
 
 async def test_nothing_is_heard_of_a_transaction_that_was_undone(db, listener):

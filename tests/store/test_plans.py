@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from raworc.store import agents, events, holds, turns
+from raworc.store import agents, events, holds, link_statements, messages, shared_sessions, turns
 from raworc.store.database import Database
-from raworc.store.statement import Statement
+from raworc.store.statement import Statement, repeated
 from rows import add_session
 
 pytestmark = pytest.mark.anyio
@@ -156,3 +156,52 @@ async def test_turns_that_a_page_passes_over_cost_no_segments(crowd: Watched):
     session_id = await _eldest(crowd.conn)
     read = await crowd.rows_read(lambda conn: turns.page(conn, session_id, limit=10, offset=MANY - 10))
     assert read <= MANY + 50
+
+
+async def test_messages_are_paged_from_either_end_without_the_others(crowd: Watched):
+    session_id = await _eldest(crowd.conn)
+    answered = "UPDATE turns SET reply_id = gen_random_uuid(), finished_at = created_at + number * interval '1 second'"
+    for change in (
+        answered,
+        "UPDATE turns SET created_at = created_at + number * interval '1 second'",
+        "ANALYZE turns",
+    ):
+        await crowd.conn.execute(text(change))
+    assert await crowd.rows_read(lambda conn: messages.newest(conn, session_id, None, limit=10)) < 100
+    assert await crowd.rows_read(lambda conn: messages.page(conn, session_id, None, limit=10, offset=10)) < 100
+    assert len(await messages.newest(crowd.conn, session_id, None, limit=10)) == 10
+
+
+async def test_sessions_of_spaces_are_listed_without_the_others(crowd: Watched):
+    for change in (
+        "UPDATE sessions SET kind = 'shared', created_at = created_at + number * interval '1 second'",
+        "INSERT INTO shared_sessions (session_id, created_by) SELECT id, 'x' FROM sessions",
+        "ANALYZE sessions, shared_sessions",
+    ):
+        await crowd.conn.execute(text(change))
+    for spaces in (None, frozenset({"default"})):
+        wanted = shared_sessions.Wanted(spaces)
+        assert await crowd.rows_read(lambda conn, of=wanted: shared_sessions.page(conn, of, limit=10, offset=10)) < 150
+        asleep = shared_sessions.Wanted(spaces, frozenset({"SUSPENDED"}))
+        assert await crowd.rows_read(lambda conn, of=asleep: shared_sessions.page(conn, of, limit=10, offset=10)) < 150
+
+
+_LINKS = """
+INSERT INTO links (id, created_at, space, train_id, first, whole, prefixes, body_digest, ok, side, conversation_id)
+SELECT gen_random_uuid(), now() + number * interval '1 second', 'default', 't', digest, digest, digest, digest, true,
+    false, gen_random_uuid()
+FROM generate_series(1, :many) number, sha256(number::text::bytea) digest
+"""
+
+
+async def test_who_may_be_disturbed_by_a_late_call_is_found_by_what_it_says(db: Database):
+    """On a table that nobody has analysed yet, too: so it is while an installation is young."""
+    async with db.transaction() as conn:
+        await conn.execute(text(_LINKS), {"many": MANY})
+        names = ("created_at", "id", "space", "session", "first", "response")
+        rows = (await conn.execute(text(f"SELECT {', '.join(names)} FROM links ORDER BY created_at LIMIT 5"))).all()  # noqa: S608  our names
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        parameters = dict(zip(("at", *names[1:]), columns, strict=True))
+        explained = "EXPLAIN (ANALYZE, FORMAT JSON) " + link_statements.DISTURBED
+        (plan,) = await repeated(conn, explained, parameters)
+    assert _read(plan["QUERY PLAN"][0]["Plan"]) <= 10 * len(rows)

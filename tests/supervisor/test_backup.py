@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import httpx2
 import msgspec
 import psycopg
 import pytest
@@ -20,12 +21,15 @@ from raworc.errors import BadRequest, Conflict, RaworcError
 from raworc.settings import Settings
 from raworc.store.migrations import HEAD
 from raworc.supervisor.archive import writing
+from raworc.supervisor.audit import run_verify
 from raworc.supervisor.backup import run_backup
 from raworc.supervisor.cluster import Cluster
 from raworc.supervisor.home import UNFINISHED, claimed, prepare_home
 from raworc.supervisor.restore import needs_key, run_restore
 from stack import Stack
+from threaded import Threaded, threaded
 
+PROVIDERS_KEY = "sk-kept-in-the-dark-4712"
 CANARY = "kept-in-the-dark-8231"
 WORK = r"""```bash
 mkdir -p a/b && echo deep > a/b/c && chmod 751 a/b/c && ln a/b/c twin && ln -s /etc/passwd out
@@ -36,13 +40,16 @@ truncate -s 1G sparse && echo end >> sparse && touch empty "$(printf 'n\377')"
 class Backup:
     """A stack's backup, and what was acknowledged when it began."""
 
-    def __init__(self, stack: Stack, file: Path) -> None:
-        self.file, self.stack = file, stack
+    def __init__(self, stack: Stack, file: Path, provider: Threaded) -> None:
+        self.file, self.stack, self.provider = file, stack, provider
         self.acknowledged: set[str] = set()
         client = stack.client()
         self.agents = [client.agents.create(f"kept-{number}", secrets={"CANARY": CANARY}).name for number in range(3)]
         client.responses.ask(self.agents[0], WORK)
         self._stop = threading.Event()
+        upstream = client.upstreams.create(
+            "kept", "custom", base_url=provider.url, models=["kept-*"], credential=PROVIDERS_KEY
+        )
         with ThreadPoolExecutor(len(self.agents)) as threads:
             working = [threads.submit(self._work, agent) for agent in self.agents]
             while len(self.acknowledged) < 6:
@@ -52,6 +59,7 @@ class Backup:
             self._stop.set()
             for work in working:
                 work.result()
+        client.upstreams.delete(upstream.id)  # the stack is others', too
 
     def _work(self, agent: str) -> None:
         with Raworc(self.stack.url) as client:
@@ -62,8 +70,9 @@ class Backup:
 
 
 @pytest.fixture(scope="module")
-def backup(steady_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Backup:
-    return Backup(steady_stack, tmp_path_factory.mktemp("backup") / "all.tar.gz")
+def backup(steady_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backup]:
+    with threaded(lambda _: ("application/json", b'{"model": "kept-1"}')) as provider:
+        yield Backup(steady_stack, tmp_path_factory.mktemp("backup") / "all.tar.gz", provider)
 
 
 @pytest.fixture
@@ -121,6 +130,28 @@ def test_what_is_restored_works_on(backup: Backup, restored: Stack):
     assert client.agents.page(limit=1).total == backup.manifest.contents.agents
     client.agents.create("made-later")
     assert client.agents.page(limit=1).total == backup.manifest.contents.agents + 1
+
+
+def test_providers_accounts_work_on_with_their_credentials(backup: Backup, restored: Stack):
+    (upstream,) = restored.client().upstreams.list()
+    assert (upstream.name, upstream.credential, upstream.models) == ("kept", "key", ["kept-*"])
+    with Raworc(restored.url) as client:
+        headers = {"authorization": f"Bearer {client.login('admin', 'admin').token}"}
+    body = {"model": "kept-1", "messages": []}
+    answer = httpx2.post(f"{restored.url}/v1/chat/completions", json=body, headers=headers)
+    assert (answer.status_code, answer.json()) == (200, {"model": "kept-1"})
+    (asked,) = backup.provider.seen
+    assert asked.headers["authorization"] == f"Bearer {PROVIDERS_KEY}"
+    assert PROVIDERS_KEY.encode() not in gzip.decompress(backup.file.read_bytes())
+
+
+def test_the_audit_log_is_whole_where_it_is_restored_and_goes_on(backup: Backup, restored: Stack):
+    before = run_verify(restored.settings, None)
+    assert (before.broken, before.entries > 0) == (None, True)
+    with restored.client() as client:
+        client.spaces.create("after")
+    after = run_verify(restored.settings, before.head)
+    assert (after.broken, after.entries > before.entries) == (None, True)
 
 
 def test_files_belong_to_their_session_where_it_is_restored(backup: Backup, restored: Stack):
@@ -194,7 +225,9 @@ def test_what_is_in_use_is_only_replaced_by_consent(backup: Backup, target: Sett
     restore(target, backup.file, replacing=True)
     assert count(target.database_url, "turns") == turns
     assert not mine.exists()
-    assert {path.name for path in target.home.iterdir()} == {"run", "keys", "logs", "spool", "pg", "sessions"}
+    assert {path.name for path in target.home.iterdir()} - {"builds"} == {
+        *("run", "keys", "logs", "spool", "pg", "sessions")
+    }
 
 
 def test_a_used_database_is_only_replaced_by_consent(backup: Backup, home: Path, database_url: str):

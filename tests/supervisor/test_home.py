@@ -24,7 +24,7 @@ def test_every_folder_has_its_mode_whatever_the_umask(home):
     finally:
         os.umask(before)
     closed = dict.fromkeys(("run", "keys", "logs", "spool"), 0o700)
-    assert _modes(home / "here") == closed | {"pg": 0o711, "sessions": 0o711}
+    assert _modes(home / "here") == closed | {"pg": 0o711, "sessions": 0o711, "builds": 0o711}
     assert (home / "here").stat().st_mode & 0o777 == (0o755 if os.geteuid() == 0 else 0o700)
 
 

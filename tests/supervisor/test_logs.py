@@ -1,5 +1,6 @@
 """Log lines: JSON that a program reads, without secrets."""
 
+import contextlib
 import json
 import logging
 from pathlib import Path
@@ -9,6 +10,7 @@ import structlog
 
 from raworc.logs import configure, scrub
 from raworc.settings import Settings
+from waiting import until_sync
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTYifQ.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 
@@ -104,3 +106,32 @@ def test_a_full_file_is_turned_over(logged, tmp_path, monkeypatch):
     assert names == ["x.log", "x.log.1", "x.log.2", "x.log.3"]
     assert all(path.stat().st_size < 1300 for path in tmp_path.iterdir())
     assert logged()[-1]["number"] == 39
+
+
+def test_a_file_that_was_moved_away_is_begun_anew(logged, tmp_path):
+    structlog.get_logger().info("before")
+    (tmp_path / "x.log").rename(tmp_path / "moved")
+
+    def is_there() -> bool:
+        structlog.get_logger().info("after")
+        return (tmp_path / "x.log").exists()
+
+    until_sync(is_there)
+    structlog.get_logger().info("last")
+    assert logged()[-1]["event"] == "last"
+    assert "before" in (tmp_path / "moved").read_text()
+
+
+def test_a_full_disk_ends_nothing(logged, tmp_path, capfd):
+    for handler in logging.getLogger().handlers:
+        handler.close()
+    (tmp_path / "x.log").unlink()
+    (tmp_path / "x.log").symlink_to("/dev/full")
+    for number in range(200):
+        structlog.get_logger().info("nowhere to go", number=number)
+    for handler in logging.getLogger().handlers:
+        with contextlib.suppress(OSError):
+            handler.close()
+    (tmp_path / "x.log").unlink()
+    structlog.get_logger().info("room again")
+    assert logged()[-1]["event"] == "room again"

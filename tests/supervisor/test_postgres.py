@@ -17,7 +17,7 @@ from conftest import short_home
 from raworc.errors import Unavailable
 from raworc.settings import Settings
 from raworc.store.database import Database
-from raworc.supervisor.cluster import SUPERUSER, has_ended
+from raworc.supervisor.cluster import LOG_BYTES, SUPERUSER, has_ended
 from raworc.supervisor.home import prepare_home
 from raworc.supervisor.postgres import EmbeddedPostgres
 from waiting import until
@@ -73,6 +73,21 @@ async def test_what_stands_in_rows_is_not_logged(running):
     logged = running.cluster.log_file.read_text()
     assert "unique constraint" in logged
     assert "canary" not in logged
+
+
+async def test_a_full_log_is_emptied_under_the_running_server(running):
+    file = running.cluster.log_file
+    os.truncate(file, LOG_BYTES + 1)
+    running.cluster.turn_log_over()
+    assert file.with_name(f"{file.name}.1").stat().st_size > LOG_BYTES
+    with (
+        psycopg.connect(running.cluster.url(), autocommit=True) as conn,
+        pytest.raises(psycopg.errors.UndefinedTable),
+    ):
+        conn.execute("SELECT * FROM after_the_turn")
+    assert "after_the_turn" in file.read_text()
+    assert file.stat().st_size < 10_000
+    file.with_name(f"{file.name}.1").unlink()
 
 
 async def test_text_sorts_the_same_everywhere(running):

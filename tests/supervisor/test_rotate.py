@@ -1,23 +1,30 @@
 """Another master key while everything runs, cut short anywhere: every secret opens at any moment."""
 
+import asyncio
 import fcntl
 import uuid
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 
-from raworc.errors import Conflict, Unavailable
+from raworc.domain.credentials import ApiKey
+from raworc.errors import Conflict, NotFound, Unavailable
 from raworc.ids import new_id
 from raworc.keys import MasterKeys, adopt_next_master_key, key_id, load_keys, next_master_key
-from raworc.services.secrets import Secrets
+from raworc.services.data_keys import DataKeys
+from raworc.services.secrets import Secrets, of_space
+from raworc.services.upstream_uses import opened, sealed_columns
 from raworc.settings import Settings
+from raworc.store import space_secrets, upstreams
 from raworc.store.database import Database
-from raworc.store.schema import accounts, agents
-from raworc.supervisor.rotate import run_rotate
+from raworc.store.schema import accounts, agents, audit
+from raworc.supervisor.rotate import run_rotate, run_rotate_data
 from rows import add_session
 from stack import Stack
+from waiting import until
 
 CANARY = "sealed-and-sealed-again-117"
 
@@ -104,6 +111,115 @@ async def test_a_data_key_that_nobody_can_open_stops_it(settings: Settings, db: 
         async with db.transaction() as conn:
             await Secrets(MasterKeys.of(settings)).rewrap(conn, b"y" * 32)
     assert ids(settings.database_url) == {key_id(b"x" * 32)}
+
+
+VALUES = {f"KEY_{number}": f"{CANARY}-{number}" for number in range(5)}
+
+
+VERSIONS = """
+SELECT 'agent_secrets', key_version FROM agent_secrets UNION SELECT 'space_secrets', key_version FROM space_secrets
+UNION SELECT 'upstreams', key_version FROM upstreams UNION SELECT 'keys', version FROM data_keys
+"""
+
+
+def versions(url: str) -> set[tuple[str, int]]:
+    """Which data keys seal what there is, and which there are."""
+    with psycopg.connect(url) as conn:
+        return {(str(name), int(version)) for name, version in conn.execute(VERSIONS)}
+
+
+@pytest.fixture
+async def sealed(settings: Settings, db: Database) -> tuple[uuid.UUID, uuid.UUID]:
+    """An agent and an upstream with secrets, and those of space ``default``."""
+    agent_id, upstream_id, secrets = new_id(), new_id(), Secrets(MasterKeys.of(settings))
+    load_keys(settings)
+    await add_agent(db, agent_id)
+    async with db.transaction() as conn:
+        await secrets.put(conn, agent_id, "default", VALUES)
+        for value in await secrets.sealed(conn, "default", of_space("default"), VALUES):
+            row = {"space": "default", "key": value.key, "created_by": "x", "description": None}
+            await space_secrets.insert(conn, row | space_secrets.sealed_columns(value))
+        columns = await sealed_columns(secrets, conn, upstream_id, ApiKey(CANARY))
+        named = {"id": upstream_id, "name": "u", "provider": "custom", "base_url": "http://h", "models": []}
+        await upstreams.insert(conn, named | {"is_default": False, "every_space": True, **columns})
+    return agent_id, upstream_id
+
+
+async def check_opens(settings: Settings, db: Database, sealed: tuple[uuid.UUID, uuid.UUID]) -> None:
+    secrets = Secrets(MasterKeys.of(settings))
+    async with db.reading() as conn:
+        assert await secrets.values(conn, sealed[0], "default") == VALUES
+        rows = await space_secrets.of_space(conn, "default")
+        assert await secrets.opened(conn, "default", of_space("default"), rows) == VALUES
+        assert await opened(secrets, conn, await upstreams.find(conn, sealed[1])) == ApiKey(CANARY)
+
+
+@pytest.mark.anyio
+async def test_a_spaces_data_key_is_replaced_batch_by_batch_and_cut_short_anywhere(
+    settings: Settings, db: Database, sealed: tuple[uuid.UUID, uuid.UUID], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("raworc.services.data_keys._AT_ONCE", 2)
+    url, keys = str(settings.database_url), DataKeys(db, Secrets(MasterKeys.of(settings)))
+    tables = ("agent_secrets", "space_secrets", "upstreams")
+    batch = keys._batch
+    for cut in (0, 1, 2, 4):  # batches
+        left = iter(range(cut))
+
+        async def dies(*given: Any, left: Any = left) -> Any:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return await batch(*given)
+
+        monkeypatch.setattr(keys, "_batch", dies)
+        with pytest.raises(KeyboardInterrupt):
+            await keys.rotate("default")
+        await check_opens(settings, db, sealed)
+        assert ("keys", 2) in versions(url)
+    monkeypatch.setattr(keys, "_batch", batch)
+    assert await keys.rotate("default") == 1  # goes on, to no third key
+    assert versions(url) == {*((table, 2) for table in tables), ("keys", 1), ("keys", 2)}
+    assert await keys.rotate("default") == 11
+    assert versions(url) == {*((table, 3) for table in tables), ("keys", 2), ("keys", 3)}
+    await check_opens(settings, db, sealed)
+    async with db.reading() as conn:
+        kept = await conn.scalars(select(audit.c.details).where(audit.c.verb == "rotate").order_by(audit.c.number))
+        assert [told["data_key"] for told in kept][-2:] == [2, 3]
+
+
+@pytest.mark.anyio
+async def test_what_is_put_while_a_data_key_is_replaced_is_sealed_by_the_new_one(
+    settings: Settings, db: Database, sealed: tuple[uuid.UUID, uuid.UUID]
+):
+    """Whoever has begun to seal is waited for; whoever comes later waits for the new key."""
+    secrets = Secrets(MasterKeys.of(settings))
+    keys = DataKeys(db, secrets)
+    async with db.transaction() as conn:
+        await secrets.put(conn, sealed[0], "default", {"KEY_0": "before"})
+        rotating = asyncio.create_task(keys.rotate("default"))
+        async with db.reading() as looking:
+            waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+
+            async def waits() -> bool:
+                return await looking.scalar(waiting) == 1
+
+            await until(waits)
+        assert not rotating.done()
+    assert await rotating == 11
+    async with db.transaction() as conn:
+        await secrets.put(conn, sealed[0], "default", {"KEY_1": "after"})
+    async with db.reading() as conn:
+        assert await secrets.values(conn, sealed[0], "default") == {**VALUES, "KEY_0": "before", "KEY_1": "after"}
+    assert versions(str(settings.database_url)) >= {("agent_secrets", 2)}
+    assert ("agent_secrets", 1) not in versions(str(settings.database_url))
+
+
+def test_data_keys_by_the_command(stack: Stack):
+    client = stack.client()
+    agent = client.agents.create("resealed", secrets={"CANARY": CANARY}).name
+    assert run_rotate_data(stack.settings, [])["default"] >= 1
+    assert client.responses.ask(agent, "```bash\necho $CANARY\n```").output_content[0]["content"] == CANARY
+    with pytest.raises(NotFound, match="'nowhere'"):
+        run_rotate_data(stack.settings, ["nowhere"])
 
 
 def test_one_at_a_time(settings: Settings):

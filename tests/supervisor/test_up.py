@@ -10,15 +10,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 
 from conftest import short_home
 from raworc.client import Raworc
+from raworc.client.errors import Unavailable
 
 _LIMIT_S = 60
 
@@ -203,6 +205,77 @@ def test_a_second_signal_ends_everything_at_once(installed):
             assert up.wait_ended() == 0
             assert time.monotonic() - since < 15  # far from the half minute that it would drain
     assert of_home(installed) == []
+
+
+STEPS = "\n".join(f"```bash\necho {step} >> steps; sleep 1.5\n```" for step in range(3))
+
+
+class Waiting(threading.Thread):
+    """A client that waits for the end of something, and keeps what it got."""
+
+    def __init__(self, wait: Callable[[], object]) -> None:
+        super().__init__(daemon=True)
+        self._wait = wait
+        self.got: object = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.got = self._wait()
+        except (Unavailable, httpx2.HTTPError) as error:
+            self.got = error
+
+
+def _follow(client: Raworc, token: str, turn: str, heard: bytearray) -> str:
+    """A response's stream to its end; raises where the connection is cut instead of ended."""
+    path = f"{client.base_url}/api/v0/agents/drained/responses/{turn}/events"
+    with httpx2.stream("GET", path, headers={"Authorization": f"Bearer {token}"}, timeout=30) as answer:
+        for piece in answer.iter_bytes():
+            heard += piece
+    return "ended"
+
+
+def test_sigterm_drains_all_of_it_and_the_next_start_goes_on(installed):
+    """A stream is ended, a blocked request told, a turn handed back between two steps."""
+    with running(installed) as up, Raworc(up.wait_serving()) as client:
+        token = client.login("admin", "admin").token
+        client.agents.create("drained", model="scripted")
+        turn = client.responses.create("drained", STEPS)
+        until(lambda: client.responses.get("drained", turn.id).segments)
+        heard = bytearray()
+        stream = Waiting(lambda: _follow(client, token, turn.id, heard))
+        blocked = Waiting(lambda: client.responses.ask("drained", "wait"))
+        until(lambda: b"event: segment" in heard)
+        until(lambda: client.responses.count("drained") == 2)
+        since = time.monotonic()
+        up.process.terminate()
+        assert up.wait_ended() == 0
+        assert time.monotonic() - since < 20
+        stream.join(10)
+        blocked.join(10)
+    assert stream.got == "ended"
+    assert isinstance(blocked.got, Unavailable)
+    assert blocked.got.retry_after_s == 1
+    with running(installed) as up, Raworc(up.wait_serving()) as client:
+        client.login("admin", "admin")
+        until(lambda: client.responses.get("drained", turn.id).is_settled)
+        assert client.responses.get("drained", turn.id).status == "completed"
+        assert client.files.read("drained", "steps") == b"0\n1\n2\n"
+        client.agents.delete("drained")
+
+
+def test_systemd_hears_that_it_serves_lives_and_stops(installed):
+    heard, place = [], str(installed.parent / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(place)
+        manager.settimeout(10)
+        with running(installed, environ={"NOTIFY_SOCKET": place, "WATCHDOG_USEC": "200000"}):
+            while "WATCHDOG=1" not in heard:
+                heard.append(manager.recv(1000).decode().partition("\n")[0])
+        while "STOPPING=1" not in heard:
+            heard.append(manager.recv(1000).decode().partition("\n")[0])
+    assert heard[0] == "READY=1"
+    assert set(heard[1:]) == {"WATCHDOG=1", "STOPPING=1"}
 
 
 def _stops(home: Path) -> int:

@@ -1,7 +1,9 @@
 """The API as one ASGI application: contract, request id, log line and error body around FastAPI's routes."""
 
-import traceback
+import re
 from collections.abc import Sequence
+from functools import partial
+from http import HTTPStatus
 from typing import Final
 
 import structlog
@@ -18,21 +20,34 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from raworc import __version__
 from raworc.api import exchange
 from raworc.api.agents import ROUTES as AGENT_ROUTES
+from raworc.api.contracts import BASE, Contracts, split
+from raworc.api.denials import kept
 from raworc.api.direct import Direct, DirectRoutes
 from raworc.api.documents import add_documents
 from raworc.api.exchange import Exchange
 from raworc.api.metrics import ROUTES as METRICS_ROUTES
-from raworc.api.openapi import describe
+from raworc.api.openapi import document_of
+from raworc.api.organizations import ROUTES as ORGANIZATIONS_ROUTES
 from raworc.api.parts import ApiParts
 from raworc.api.problems import from_framework, from_validation, internal_error, problem
-from raworc.api.routes import Route
+from raworc.api.routes import Route, place
+from raworc.api.spaces import ROUTES as SPACES_ROUTES
 from raworc.api.system import ROUTES as SYSTEM_ROUTES
+from raworc.api.train import ROUTES as TRAIN_ROUTES
 from raworc.errors import BadRequest, RaworcError
+from raworc.logs import frames
 from raworc.metrics import Metrics
 
-CONTRACT: Final = "agents"
-ROUTES: Final = (*AGENT_ROUTES, *SYSTEM_ROUTES, *METRICS_ROUTES)
-_PREFIX: Final = f"/{CONTRACT}/api/"
+TRAIN: Final = "train"
+DOCUMENTS: Final[dict[str, tuple[Route, ...]]] = {
+    "agents": (*AGENT_ROUTES, *SYSTEM_ROUTES, *METRICS_ROUTES),
+    "spaces": SPACES_ROUTES,
+    "organizations": ORGANIZATIONS_ROUTES,
+    TRAIN: TRAIN_ROUTES,
+}
+"""The documented contracts and their routes."""
+ROUTES: Final = tuple(route for routes in DOCUMENTS.values() for route in routes)
+_OF_TRAIN: Final = re.compile(r"/api/(?!v0(/|$))|/(token-stats|health)$")
 
 log = structlog.get_logger()
 
@@ -55,8 +70,10 @@ def create_api(parts: ApiParts) -> "Api":
     )
     app.state.parts = parts
     add_routes(app, ROUTES)
-    add_documents(app, {CONTRACT: lambda: describe(app, ROUTES)})
-    return Api(app, parts.telemetry.metrics, DirectRoutes(app, ROUTES))
+    documents = {name: partial(document_of, app, name, routes) for name, routes in DOCUMENTS.items()}
+    add_documents(app, documents, default=parts.contract)
+    contracts = Contracts(ROUTES, parts.contract, parts.accounts.contract_of)
+    return Api(app, parts.telemetry.metrics, contracts, DirectRoutes(app, ROUTES))
 
 
 def add_routes(app: FastAPI, routes: Sequence[Route]) -> None:
@@ -68,8 +85,14 @@ def add_routes(app: FastAPI, routes: Sequence[Route]) -> None:
             route.handler,
             methods=[route.method],
             response_model=route.answer,
-            operation_id=route.handler.__name__,
+            status_code=route.status,
+            operation_id=_operation_id(route),
         )
+
+
+def _operation_id(route: Route) -> str:
+    name = route.handler.__name__
+    return name if route.contract == "agents" else f"{name}_of_{route.contract}"
 
 
 class _FilePath(PathConvertor):
@@ -79,9 +102,12 @@ class _FilePath(PathConvertor):
 class Api:
     """What surrounds every request of the API."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, direct: DirectRoutes | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, contracts: Contracts, direct: DirectRoutes | None = None
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._contracts = contracts
         self._direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,16 +115,15 @@ class Api:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        prefix = CONTRACT if scope["path"].startswith(_PREFIX) else None
-        if prefix is not None:
-            scope = {**scope, "path": scope["path"].removeprefix(f"/{prefix}")}
+        prefix, path = split(scope["path"])
+        scope = {**scope, "path": path}
         current = exchange.begin(scope, prefix=prefix)
         sending = _noting(current, send)
         try:
-            await self._serve(scope, receive, sending)
+            await self._route(current, scope)(scope, receive, sending)
         except Exception as error:  # noqa: BLE001  one request's defect must not reach another one
             log.error(  # noqa: TRY400  a traceback shows the message, which may hold what a caller sent
-                "request failed", request_id=current.request_id, error=type(error).__name__, at=_frames(error)
+                "request failed", request_id=current.request_id, error=type(error).__name__, at=frames(error)
             )
             if current.status == 0:
                 await _answer(scope, internal_error())(scope, receive, sending)
@@ -120,11 +145,26 @@ class Api:
             account=current.account,
         )
 
+    def _route(self, current: Exchange, scope: Scope) -> ASGIApp:
+        """What serves a request; its path is then that of the contract which does."""
+        path: str = scope["path"]
+        if "\0" in path or b"%00" in scope["query_string"]:
+            return _answer(scope, BadRequest("The address holds a NUL character, which nothing here is named with"))
+        if not path.startswith(BASE):
+            current.contract = TRAIN if _OF_TRAIN.match(path) else self._contracts.default
+            return self._serve
+        asked = self._contracts.asked(scope, current.asked_contract)
+        serving = self._contracts.serving(asked, scope["method"], path)
+        current.contract = serving or asked
+        if serving is not None:
+            scope["path"] = place(serving, path)
+            return self._serve
+        allow = self._contracts.methods(path)
+        status = HTTPStatus.METHOD_NOT_ALLOWED if allow else HTTPStatus.NOT_FOUND
+        return _answer(scope, from_framework(HTTPException(status), method=scope["method"], path=path, allow=allow))
+
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-            refusal = BadRequest("The address holds a NUL character, which nothing here is named with")
-            await _answer(scope, refusal)(scope, receive, send)
-        elif self._direct and (direct := self._direct.find(scope)):
+        if self._direct and (direct := self._direct.find(scope)):
             await (await _answered(direct, Request(scope, receive)))(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -134,24 +174,18 @@ async def _answered(direct: Direct, request: Request) -> Response:
     try:
         return await direct(request)
     except RaworcError as error:
-        return _answer(request.scope, error)
+        return _answer(request.scope, await kept(request, error))
 
 
 def _noting(current: Exchange, send: Send) -> Send:
-    headers = [(b"raworc-contract", CONTRACT.encode()), (b"x-request-id", current.request_id.encode())]
-
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             current.status = message["status"]
-            message["headers"] = [*message["headers"], *headers]
+            contract, request_id = current.contract.encode(), current.request_id.encode()
+            message["headers"] = [*message["headers"], (b"raworc-contract", contract), (b"x-request-id", request_id)]
         await send(message)
 
     return sending
-
-
-def _frames(error: BaseException) -> list[str]:
-    """Where it happened, without its message."""
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
 def _answer(scope: Scope, error: RaworcError) -> Response:
@@ -160,7 +194,8 @@ def _answer(scope: Scope, error: RaworcError) -> Response:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    return _answer(request.scope, error if isinstance(error, RaworcError) else internal_error())
+    known = error if isinstance(error, RaworcError) else internal_error()
+    return _answer(request.scope, await kept(request, known))
 
 
 async def _framework_refused(request: Request, error: Exception) -> Response:

@@ -46,12 +46,12 @@ _HEADERS: Final = {
 }
 
 
-def add_documents(app: FastAPI, documents: Mapping[str, Callable[[], Document]]) -> None:
-    """Serve ``documents`` by their contracts' names, the first one by default. Each is made when first asked for."""
+def add_documents(app: FastAPI, documents: Mapping[str, Callable[[], Document]], *, default: str) -> None:
+    """Serve ``documents`` by their contracts' names, and one of them by default. Each is made when first asked for."""
     answers = {contract: cache(_rendered(made)) for contract, made in documents.items()}
 
-    async def default() -> Response:
-        return next(iter(answers.values()))()
+    async def unnamed() -> Response:
+        return answers[default]()
 
     async def one(contract: str) -> Response:
         if contract not in answers:
@@ -61,7 +61,7 @@ def add_documents(app: FastAPI, documents: Mapping[str, Callable[[], Document]])
     async def contracts() -> Response:
         return Json([{"name": contract, "url": f"/api-docs/{contract}/openapi.json"} for contract in answers])
 
-    for path, handler in zip(PATHS, (default, one, _slash, _page, contracts, _asset), strict=True):
+    for path, handler in zip(PATHS, (unnamed, one, _slash, _page, contracts, _asset), strict=True):
         app.add_api_route(path, handler, include_in_schema=False)
 
 

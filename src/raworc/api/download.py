@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from raworc.api import exchange
 from raworc.api.connection import cancel_when_gone
+from raworc.errors import RaworcError
 from raworc.sandbox.driver import FileError
 from raworc.services.files import Download
 
@@ -44,7 +45,7 @@ class BytesResponse(Response):
                 if piece:
                     left = None if left is None else left - len(piece)
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
-        except (FileError, OSError) as error:
+        except (FileError, OSError, RaworcError) as error:
             log.info("download broke", request_id=exchange.of(scope).request_id, reason=type(error).__name__)
             return False
         return not left

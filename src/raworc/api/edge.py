@@ -6,32 +6,33 @@ of the doors' socket, and our error body for requests that never became one. Eve
 """
 
 import asyncio
-import hashlib
-import hmac
-import re
-import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Literal, cast
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from raworc.api.problems import raw_problem
+from raworc.api.corked import Corked
+from raworc.api.cycle import CallCycle, Calls, Way
+from raworc.api.dispatch import Dispatcher
+from raworc.api.preamble import MAX_PREAMBLE_BYTES, read_preamble
+from raworc.api.refusals import refusal
 from raworc.domain import forwarding
 from raworc.domain.forwarding import SIGNS, Proxies
 from raworc.errors import BadRequest, RaworcError, RequestTimeout
-from raworc.wire.peer import SCOPE_KEY, Door, ListenerKind, Peer
+from raworc.wire.peer import SCOPE_KEY, ListenerKind, Peer
 
-_PREAMBLE: Final = re.compile(rb"RAWORC-DOOR 1 ([0-9a-f-]{36}) ([0-9]{1,18}) ([0-9a-f]{64})")
-_MAX_PREAMBLE_BYTES: Final = 160
 _LINGER_S: Final = 5.0
 _VERSIONS: Final = ("1.0", "1.1")
 _NOT_HTTP: Final = BadRequest("This is not a valid HTTP/1.1 request")
 
 Phase = Literal["between", "headers", "body"]
+Cycle = RequestResponseCycle | CallCycle
 
 
 @dataclass(frozen=True)
@@ -57,22 +58,6 @@ def edge_protocol(options: EdgeOptions) -> type["EdgeProtocol"]:
     return type("BoundEdgeProtocol", (EdgeProtocol,), {"options": options})
 
 
-def door_preamble(key: bytes, session_id: uuid.UUID, epoch: int) -> bytes:
-    """What an operator writes first on a connection that it opens for a sandbox's door."""
-    return b"RAWORC-DOOR 1 %s %d %s\n" % (str(session_id).encode(), epoch, _mac(key, str(session_id), str(epoch)))
-
-
-def read_preamble(key: bytes, line: bytes) -> Door | None:
-    """The door that a preamble (without its newline) proves, or None."""
-    match = _PREAMBLE.fullmatch(line)
-    if match is None:
-        return None
-    session, epoch, mac = match[1].decode(), match[2].decode(), match[3]
-    if not hmac.compare_digest(mac, _mac(key, session, epoch)):
-        return None
-    return Door(session_id=uuid.UUID(session), epoch=int(epoch))
-
-
 class EdgeProtocol(HttpToolsProtocol):
     """One connection. Give uvicorn a class made by :func:`edge_protocol`."""
 
@@ -86,23 +71,31 @@ class EdgeProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        app = cast("object", config.loaded_app)  # pyright: ignore[reportUnknownMemberType]  uvicorn knows it half
+        self._dispatcher = app if isinstance(app, Dispatcher) else None
         self._peer: Peer | None = None
         self._is_proxied = False
         self._preamble: bytearray | None = None
         self._phase: Phase = "between"
         self._watched: Phase | None = None
-        self._header_bytes = 0
+        self._header_bytes = 0  # what came while there was no whole head
+        self._came_bytes = 0  # the same, and what is being read now
         self._is_refused = False
         self._reason: RaworcError = _NOT_HTTP
         self._heard_at_s = 0.0
-        self._unanswered: deque[RequestResponseCycle] = deque()
+        self._unanswered: deque[Cycle] = deque()
+        self._way: Way | None = None
+        self._resting: asyncio.TimerHandle | None = None
+        self._resting_since_s = 0.0
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
 
     # ── the connection ───────────────────────────────────────────────────────────────────────────────
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Learn which listener this is; a Unix socket that we do not know is closed."""
-        super().connection_made(transport)
+        corked = Corked(transport, self.loop)
+        super().connection_made(cast("asyncio.Transport", corked))
+        self._way = Way(corked, self.flow, self.loop, self.on_response_complete)
         kind = _listener_kind(transport.get_extra_info("sockname"), self.options)
         if kind is None:
             transport.abort()
@@ -118,6 +111,8 @@ class EdgeProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell every request that is being served, pipelined ones included, and forget the deadlines."""
         self._unwatch()
+        if self._resting is not None:
+            self._resting.cancel()
         self.resume_writing()
         self._disconnect()
         super().connection_lost(exc)
@@ -131,6 +126,7 @@ class EdgeProtocol(HttpToolsProtocol):
             data = rest
         if self._is_refused or not data:
             return
+        self._came_bytes = self._header_bytes + len(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -150,23 +146,92 @@ class EdgeProtocol(HttpToolsProtocol):
 
     # ── what the parser calls ────────────────────────────────────────────────────────────────────────
     def on_message_begin(self) -> None:
-        """A request's first byte."""
-        super().on_message_begin()
+        """A request's first byte. uvicorn makes its scope here, which model calls do without."""
+        self.url = b""
+        self.headers = []
         self._phase = "headers"
         self._header_bytes = 0
-        cast("dict[str, Any]", self.scope)[SCOPE_KEY] = self._peer
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Bound their number, trailers included, while they are read: 20,000 in one piece would hold everybody up."""
+        headers = self.headers
+        if len(headers) >= self.options.max_headers:
+            raise self._because(_headers_too_large(self.options))
+        headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Bound headers that came in one piece (``data_received`` bounds those that trickle), then serve."""
-        size_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size_bytes > self.options.max_header_bytes or len(self.headers) > self.options.max_headers:
+        if self._came_bytes > self.options.max_header_bytes and self._is_large():
             raise self._because(_headers_too_large(self.options))
         if self.parser is None or self.parser.get_http_version() not in _VERSIONS:
             raise self._because(_NOT_HTTP)
         self._phase = "body"
-        self._place()
+        url = httptools.parse_url(self.url)
+        raw_path = url.path.decode("ascii")
+        path = unquote(raw_path) if "%" in raw_path else raw_path
+        method = self.parser.get_method().decode("ascii")
+        peer = cast("Peer", self._peer)
+        calls = self._dispatcher.calls(method, path, peer.listener) if self._dispatcher else None
+        if calls is None:
+            self._serve(peer)
+        else:
+            query = url.query or b""
+            target = f"{raw_path}?{query.decode('latin-1')}" if query else raw_path
+            self._call(calls, method, (path, target, query), peer)
+
+    def _is_large(self) -> bool:
+        """Only asked where more came than a head may have: adding up costs as much as reading it."""
+        return (
+            len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self.options.max_header_bytes
+        )
+
+    def _serve(self, peer: Peer) -> None:
+        """An ASGI application's request."""
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url, self.headers = url, headers
+        scope = cast("dict[str, Any]", self.scope)
+        named = dict(headers)
+        scope["headers"], scope[SCOPE_KEY] = headers, self._speaking(peer, named)
+        self.expect_100_continue = named.get(b"expect", b"").lower() == b"100-continue"
+        if self._is_proxied:
+            address = self.options.proxies.client(headers)
+            if address is not None:
+                scope["client"] = (address, 0)
+            scope["scheme"] = forwarding.scheme(headers) or self.scheme
         super().on_headers_complete()
         self._unanswered.append(self.cycle)
+
+    def _call(self, calls: Calls, method: str, target: tuple[str, str, bytes], peer: Peer) -> None:
+        """A model call: as uvicorn's own, with a cycle of ours."""
+        cycle = CallCycle(cast("Way", self._way), method, target, self.headers, self.server_state.default_headers)
+        cycle.peer = self._speaking(peer, cycle.named)
+        parser = cast("httptools.HttpRequestParser", self.parser)
+        cycle.keep_alive = parser.get_http_version() != _VERSIONS[0] and parser.should_keep_alive()
+        self.headers = list(self.headers)  # trailers are none of the call's headers
+        previous, self.cycle = cast("Cycle | None", self.cycle), cast("Any", cycle)
+        self._unanswered.append(cycle)
+        if previous is None or previous.response_complete:
+            self._start_asgi_task(cycle, calls)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, cast("Any", calls)))
+
+    def _start_asgi_task(self, cycle: Cycle, app: Any) -> None:  # noqa: ANN401  an ASGI application, or Calls
+        if not isinstance(cycle, CallCycle):
+            super()._start_asgi_task(cycle, app)
+            return
+        cycle.call = self.loop.create_task(cycle.run_asgi(app))
+        self.tasks.add(cycle.call)
+        cycle.call.add_done_callback(self.tasks.discard)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a request's body; what follows an answer is for nobody."""
+        cycle: Cycle = self.cycle
+        if not isinstance(cycle, CallCycle):
+            super().on_body(body)
+        elif not cycle.response_complete:
+            cycle.take(body)
 
     def _met(self) -> Peer:
         """Who connected to the port: a proxy that is trusted, this machine, or anybody."""
@@ -177,16 +242,11 @@ class EdgeProtocol(HttpToolsProtocol):
         self._is_proxied = self.options.proxies.trust(address)
         return Peer(listener="public", is_local=not self._is_proxied and forwarding.is_loopback(address))
 
-    def _place(self) -> None:
-        """Say where the request comes from. A trusted proxy's word counts; anybody else's only against himself."""
-        scope = cast("dict[str, Any]", self.scope)
-        if self._is_proxied:
-            address = self.options.proxies.client(self.headers)
-            if address is not None:
-                scope["client"] = (address, 0)
-            scope["scheme"] = forwarding.scheme(self.headers) or self.scheme
-        elif self._peer is not None and self._peer.is_local and any(name in SIGNS for name, _ in self.headers):
-            scope[SCOPE_KEY] = replace(self._peer, is_local=False)
+    def _speaking(self, peer: Peer, named: dict[bytes, bytes]) -> Peer:
+        """Who makes this request. A trusted proxy's word counts; anybody else's only against himself."""
+        if peer.is_local and not SIGNS.isdisjoint(named):
+            return replace(peer, is_local=False)
+        return peer
 
     def on_message_complete(self) -> None:
         """The request is here, all of it."""
@@ -194,10 +254,17 @@ class EdgeProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """An answered request whose body still comes does not hold the connection for long."""
+        """As uvicorn, but for its timer; and a body that still comes does not hold the connection for long."""
         self._unanswered.popleft()
-        super().on_response_complete()
-        if self._phase == "body" and not self.transport.is_closing():
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._rest()
+        if self._phase == "body":
             self._watch_for(_LINGER_S, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's words for it
@@ -247,6 +314,22 @@ class EdgeProtocol(HttpToolsProtocol):
         self._unwatch()
         self._deadline = self.loop.call_later(delay_s, act)
 
+    def _rest(self) -> None:
+        """Nothing is asked. One timer outlives many requests, and looks how long it was since the last of them."""
+        self._resting_since_s = self.loop.time()
+        if self._resting is None:
+            self._resting = self.loop.call_later(self.timeout_keep_alive, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        if self._phase != "between" or self._unanswered or self.transport.is_closing():
+            return  # the end of this request's answer begins anew
+        remaining_s = self._resting_since_s + self.timeout_keep_alive - self.loop.time()
+        if remaining_s > 0:
+            self._resting = self.loop.call_later(remaining_s, self._rested)
+        else:
+            self.transport.close()
+
     def _unwatch(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
@@ -273,15 +356,18 @@ class EdgeProtocol(HttpToolsProtocol):
         self._is_refused = True
         self._unwatch()
         is_answering = any(cycle.response_started for cycle in self._unanswered)
-        self._disconnect()
+        self._disconnect(error)
         if not is_answering:
-            self.transport.write(raw_problem(error, request_id=str(uuid.uuid4())))
+            self.transport.write(refusal(error, self.url or b"", self.headers or []))  # None before the first request
         self.transport.close()
 
-    def _disconnect(self) -> None:
+    def _disconnect(self, refusal: RaworcError | None = None) -> None:
         for cycle in self._unanswered:
-            cycle.disconnected = True
-            cycle.message_event.set()
+            if isinstance(cycle, CallCycle):
+                cycle.leave(refusal)
+            else:
+                cycle.disconnected = True
+                cycle.message_event.set()
 
     def _take_preamble(self, data: bytes) -> bytes | None:
         """What follows the preamble once it is complete and proven; None while it is not."""
@@ -289,7 +375,7 @@ class EdgeProtocol(HttpToolsProtocol):
         held += data
         line, newline, rest = bytes(held).partition(b"\n")
         if not newline:
-            if len(held) > _MAX_PREAMBLE_BYTES:
+            if len(held) > MAX_PREAMBLE_BYTES:
                 self.transport.abort()
             return None
         door = read_preamble(self.options.door_key, line)
@@ -312,7 +398,3 @@ def _listener_kind(sockname: object, options: EdgeOptions) -> ListenerKind | Non
         return "public"
     name = sockname.decode() if isinstance(sockname, bytes) else sockname
     return {options.door_socket: "door", options.model_socket: "model"}.get(str(name))  # type: ignore[return-value]
-
-
-def _mac(key: bytes, session: str, epoch: str) -> bytes:
-    return hmac.new(key, f"{session} {epoch}".encode(), hashlib.sha256).hexdigest().encode()

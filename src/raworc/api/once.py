@@ -13,6 +13,7 @@ from raworc.api import exchange
 from raworc.api.parts import parts_of
 from raworc.api.problems import JSON, refused
 from raworc.api.render import encode
+from raworc.api.routes import success_of
 from raworc.errors import FieldError
 from raworc.services.accounts import Caller
 from raworc.services.answers import Answered, Asked, Keep, unkept
@@ -37,8 +38,10 @@ class Repeatable:
     async def answer(
         self, caller: Caller, work: Callable[[Keep[T]], Awaitable[T]], shown: Callable[[T], object]
     ) -> Response:
-        """What ``work`` did, shown as JSON; the same again where it was done before."""
-        return replayed(await self.answered(caller, work, shown))
+        """What ``work`` did, shown as JSON with the route's status; the same again where it was done before."""
+        answer = replayed(await self.answered(caller, work, shown))
+        answer.status_code = success_of(self.request)
+        return answer
 
     async def answered(
         self, caller: Caller, work: Callable[[Keep[T]], Awaitable[T]], shown: Callable[[T], object]
@@ -47,9 +50,9 @@ class Repeatable:
         if self.key is None:
             return Answered(encode(shown(await work(unkept))), is_replay=False)
         scope = self.request.scope
-        request = b"\n".join(
-            (scope["method"].encode(), scope["path"].encode("utf-8", "surrogatepass"), exchange.of(scope).body_digest)
-        )
+        path = scope["path"].encode("utf-8", "surrogatepass")
+        whose = str(caller.agent_id or "").encode()  # an agent's own token is not told what its maker was answered
+        request = b"\n".join((scope["method"].encode(), path, exchange.of(scope).body_digest, whose))
         asked = Asked(caller.account_id, self.key, request)
         return await parts_of(self.request).answers.once(asked, work, lambda result: encode(shown(result)))
 

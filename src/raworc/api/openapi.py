@@ -39,16 +39,17 @@ Document = dict[str, Any]
 
 
 def describe(app: FastAPI, routes: Sequence[Route]) -> Document:
-    """The document of ``routes``, which ``app`` serves."""
+    """The document of ``routes``, which ``app`` serves, maybe among others."""
     served = {(method, r.path): r for r in app.routes if isinstance(r, APIRoute) for method in r.methods or ()}
-    document = get_openapi(title=app.title, version=app.version, routes=app.routes, description=app.description)
+    wanted = list({id(r): r for route in routes if (r := served[route.method, route.full_path])}.values())
+    document = get_openapi(title=app.title, version=app.version, routes=wanted, description=app.description)
     bodies: list[type[Any]] = [Problem]
     for route in routes:
         known = served[route.method, route.full_path]
         dependencies = list(dependencies_of(known.dependant))
         operation = document["paths"][known.path_format][route.method.lower()]
         _complete(operation, route, dependencies)
-        bodies += [body.model for body in _bodies(dependencies)]
+        bodies += [body.model for body in _bodies(dependencies)] + ([route.refusal] if route.refusal else [])
     _, definitions = models_json_schema([(model, "validation") for model in bodies], ref_template=_REF)
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
@@ -56,6 +57,16 @@ def describe(app: FastAPI, routes: Sequence[Route]) -> Document:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     components["securitySchemes"] = {"bearer": _BEARER}
+    return document
+
+
+def document_of(app: FastAPI, contract: str, routes: Sequence[Route]) -> Document:
+    """The document of one contract, its paths as its clients write them; ``servers`` names its prefix."""
+    document = describe(app, routes)
+    prefix = f"/{contract}"
+    if all(path.startswith(prefix) for path in document["paths"]):
+        document["servers"] = [{"url": prefix}]
+        document["paths"] = {path.removeprefix(prefix): item for path, item in document["paths"].items()}
     return document
 
 
@@ -83,7 +94,7 @@ def errors_of(route: Route, dependencies: Sequence[object]) -> list[type[RaworcE
 def _complete(operation: Document, route: Route, dependencies: Sequence[object]) -> None:
     responses: Document = operation["responses"]
     responses.pop("422", None)
-    success: Document = responses["200"]
+    success: Document = responses[str(route.status)]
     if route.answer is None:
         success.pop("content", None)
     if route.media_type is not None:
@@ -91,6 +102,10 @@ def _complete(operation: Document, route: Route, dependencies: Sequence[object])
     for error in errors_of(route, dependencies):
         description = http.HTTPStatus(error.status).phrase
         responses[str(error.status)] = {"description": description, "content": _PROBLEM}
+    if route.refusal is not None:
+        either = [{"$ref": _REF.format(model=name)} for name in ("Problem", route.refusal.__name__)]
+        for status in ("400", "503"):
+            responses[status]["content"] = {"application/json": {"schema": {"anyOf": either}}}
     for body in _bodies(dependencies):
         operation["requestBody"] = _request_body(body)
     if any(isinstance(item, RawBody) for item in dependencies):

@@ -69,12 +69,14 @@ def problem(error: RaworcError, *, request_id: str, accept: str = "") -> Respons
     )
 
 
-def raw_problem(error: RaworcError, *, request_id: str) -> bytes:
+def raw_problem(error: RaworcError, *, request_id: str, accept: str = "") -> bytes:
     """A whole HTTP/1.1 answer that closes the connection, for requests that never became one."""
-    body = problem_body(error, request_id=request_id)
+    is_rfc9457 = _ACCEPTS_PROBLEM.search(accept) is not None
+    media_type = PROBLEM_JSON if is_rfc9457 else JSON
+    body = problem_body(error, request_id=request_id, is_rfc9457=is_rfc9457)
     head = (
         f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}\r\n"
-        f"content-type: {JSON}\r\ncontent-length: {len(body)}\r\nx-request-id: {request_id}\r\n"
+        f"content-type: {media_type}\r\ncontent-length: {len(body)}\r\nx-request-id: {request_id}\r\n"
         "connection: close\r\n\r\n"
     )
     return head.encode("ascii") + body

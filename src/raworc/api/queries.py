@@ -7,6 +7,8 @@ from fastapi import Query
 from pydantic import BeforeValidator, WithJsonSchema
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,100}")
+_ON: Final = frozenset({"", "true", "1", "yes", "on"})
+_OFF: Final = frozenset({"false", "0", "no", "off"})
 _MOST: Final = 2**53 - 1
 
 
@@ -48,6 +50,17 @@ def _integer(minimum: int) -> WithJsonSchema:
     return WithJsonSchema({"type": "integer", "minimum": minimum})
 
 
+def _switch(value: object) -> bool:
+    """Also for a parameter that is there without a value."""
+    word = str(value).lower()
+    if word not in _ON | _OFF:
+        raise ValueError("must be true or false")
+    return word in _ON
+
+
+Switch = Annotated[
+    bool, BeforeValidator(_switch), WithJsonSchema({"type": "boolean"}), Query(description="True or false")
+]
 PageSize = Annotated[
     int, BeforeValidator(_page_size), _integer(1), Query(description="Page size; above 100 counts as 100")
 ]

@@ -17,12 +17,12 @@ class Json(Response):
 
     media_type = JSON
 
-    def __init__(self, content: object, *, headers: dict[str, str] | None = None) -> None:
-        super().__init__(encode(content), headers=headers)
+    def __init__(self, content: object, *, headers: dict[str, str] | None = None, status: int = 200) -> None:
+        super().__init__(encode(content), status_code=status, headers=headers)
 
 
 class Empty(Response):
-    """200 without a body."""
+    """An answer without a body."""
 
 
 def encode(content: object) -> bytes:

@@ -1,11 +1,12 @@
 """What answers of every contract have in common, as documented models."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 Json = dict[str, Any]
 """JSON that the user owns."""
+Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
 class Answer(BaseModel):
@@ -17,8 +18,8 @@ class Answer(BaseModel):
 class ProblemField(Answer):
     """One refused field."""
 
-    field: str
-    message: str
+    field: str = Field(description="Its path in the request")
+    message: str = Field(description="What is wrong with it")
 
 
 class ProblemError(BaseModel):
@@ -26,26 +27,26 @@ class ProblemError(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    code: str
-    type: str
-    message: str
-    details: list[ProblemField] = Field(default_factory=list[ProblemField])
+    code: str = Field(description="Stable, for programs")
+    type: str = Field(description="Family of the code")
+    message: str = Field(description="What happened and what to do")
+    details: list[ProblemField] = Field(default_factory=list[ProblemField], description="Refused fields")
 
 
 class Problem(Answer):
     """The one error body."""
 
-    message: str
-    error: ProblemError
-    request_id: str
-    timestamp: str
+    message: str = Field(description="What happened and what to do")
+    error: ProblemError = Field(description="The same for programs")
+    request_id: str = Field(description="As in `X-Request-Id` and the log")
+    timestamp: str = Field(description="When it happened")
 
 
 class Version(Answer):
     """The server's version."""
 
-    version: str
-    api: Literal["v0"]
+    version: str = Field(description="Of the server")
+    api: Literal["v0"] = Field(description="Generation of the API")
 
 
 class Health(Answer):
@@ -54,8 +55,8 @@ class Health(Answer):
     ``storage`` is ``low`` while new work is refused for want of disk; reading and deleting are possible then.
     """
 
-    status: Literal["ok"]
-    timestamp: str
-    version: str
-    database: Literal["connected"] | None
-    storage: Literal["ok", "low"]
+    status: Literal["ok"] = Field(description="Always `ok`")
+    timestamp: str = Field(description="When it was asked")
+    version: str = Field(description="Of the server")
+    database: Literal["connected"] | None = Field(description="`connected`; null where it was not asked")
+    storage: Literal["ok", "low"] = Field(description="`low`: new work is refused for want of disk")

@@ -57,9 +57,14 @@ def _healthy(request: Request, *, database: str | None) -> Response:
 
 _TEXT: Final = "text/plain"
 
-ROUTES: Final = (
+EVERYWHERE: Final = (
     Route("GET", "/version", version, Version),
     Route("GET", "/health", health, Health, fails=(Unavailable,), media_type=_TEXT),
+)
+"""What every contract has."""
+
+ROUTES: Final = (
+    *EVERYWHERE,
     Route("GET", "/livez", livez, Health, media_type=_TEXT, is_root=True),
     Route("GET", "/readyz", readyz, Health, fails=(Unavailable,), media_type=_TEXT, is_root=True),
 )

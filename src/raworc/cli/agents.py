@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from raworc.cli import agent_sharing, files, log
+from raworc.cli import agent_secrets, agent_sharing, files, log, tokens
 from raworc.cli.agent_states import sleep, wake
+from raworc.cli.approvals import approvals
 from raworc.cli.connection import connected
 from raworc.cli.context import context
 from raworc.cli.options import AgentName, Json, spread
@@ -137,11 +138,14 @@ def delete(name: AgentName, *, yes: Annotated[bool, typer.Option("--yes", "-y", 
 app.command()(sleep)
 app.command()(wake)
 app.command()(spread(context))
+app.command()(spread(approvals))
 app.command()(agent_sharing.remix)
 app.command()(agent_sharing.publish)
 app.command()(agent_sharing.unpublish)
 app.command()(agent_sharing.published)
 app.command()(agent_sharing.runtime)
+app.command("token")(tokens.of_agent)
+app.add_typer(agent_secrets.app, name="secrets")
 app.command("log")(log.log)
 app.command("requests")(log.requests)
 app.command("files")(files.files)

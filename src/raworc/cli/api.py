@@ -14,6 +14,8 @@ from rich.highlighter import JSONHighlighter
 from raworc.cli.connection import access, refusals_explained
 from raworc.cli.output import console, print_bytes, printable
 from raworc.cli.stop import Stop
+from raworc.client.transport import full_path
+from raworc.settings import read_client_settings
 
 Words = Annotated[
     list[str],
@@ -26,7 +28,16 @@ Words = Annotated[
 Headers = Annotated[list[str] | None, typer.Option("--header", "-H", help="'NAME: VALUE'; may be repeated.")]
 Include = Annotated[bool, typer.Option("--include", "-i", help="Print status and headers, too.")]
 
+Contract = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Whose paths: agents, spaces, organizations. [default: what RAWORC_API says, or agents]",
+    ),
+]
+
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
+CONTRACTS = ("agents", "spaces", "organizations")
 _JSON = "application/json"
 _EVENTS = "text/event-stream"
 
@@ -41,24 +52,32 @@ class Call:
     content_type: str | None = None
 
 
-def api(words: Words, *, header: Headers = None, include: Include = False) -> None:
+def api(words: Words, *, header: Headers = None, include: Include = False, contract: Contract = None) -> None:
     """Make a request of the documented API: GET, or POST with JSON, unless METHOD says otherwise.
 
     Exits with 0 when it succeeds, with 3, 4 or 5 for a status of 3xx, 4xx or 5xx, with 1 without an answer.
     """
-    call = read_call(words)
+    call, whose = read_call(words), _contract(contract)
     headers = dict(_header(line) for line in header or ())
     if call.content_type:
         headers.setdefault("content-type", call.content_type)
     with (
         refusals_explained(),
         access().client() as client,
-        client.raw(call.method, call.path, content=call.content, headers=headers) as answer,
+        client.raw(call.method, full_path(call.path, whose), content=call.content, headers=headers) as answer,
     ):
         if include:
             _print_head(answer)
         _print_body(answer)
     _judge(answer.status_code)
+
+
+def _contract(wanted: str | None) -> str:
+    if wanted is None:
+        return read_client_settings().contract
+    if wanted not in CONTRACTS:
+        raise Stop(f"there is no contract '{printable(wanted)}': it is one of {', '.join(CONTRACTS)}")
+    return wanted
 
 
 def read_call(words: list[str]) -> Call:

@@ -32,7 +32,7 @@ def chat(name: AgentName) -> None:
         agent = client.agents.get(name)
         if sys.stdin.isatty():
             typer.echo(f"'{agent.name}' is {agent.state}. Ctrl-C cancels, Ctrl-D leaves, '/help' tells more.")
-            for prompt in _typed(agent.name):
+            for prompt in typed(agent.name, _HELP):
                 _answer(client, agent.name, prompt)
             return
         for prompt in prompts_of(line.decode(errors="replace").rstrip("\r\n") for line in sys.stdin.buffer):
@@ -61,7 +61,8 @@ def is_closed(text: str) -> bool:
     return sum(line.lstrip().startswith(_FENCE) for line in text.split("\n")) % 2 == 0
 
 
-def _typed(name: str) -> Iterator[str]:
+def typed(name: str, help_text: str) -> Iterator[str]:
+    """What a person types at the prompt ``name``, until he leaves."""
     history = PrivateHistory(read_client_settings().history.with_name("chat-history"))
     session = PromptSession[str](history=history, multiline=True, key_bindings=multiline_keys(is_closed))
     while True:
@@ -74,7 +75,7 @@ def _typed(name: str) -> Iterator[str]:
         if text in _LEAVING:
             return
         if text == "/help":
-            typer.echo(_HELP)
+            typer.echo(help_text)
         elif text:
             yield text
 

@@ -14,6 +14,7 @@ from raworc.cli.connection import access, connected
 from raworc.cli.main import COMMANDS, application
 from raworc.cli.stop import Stop
 from raworc.client.errors import ClientError
+from raworc.settings import read_client_settings
 
 _OWN = ("help", "quit")
 _ABOUT_AGENTS = {"agents": 2, "ask": 1, "chat": 1}
@@ -21,7 +22,6 @@ _ABOUT_AGENTS = {"agents": 2, "ask": 1, "chat": 1}
 _MEMORY_S = 5.0
 _MOST = 100
 _TIMEOUT_S = 5.0
-_DOCUMENT = "/api-docs/openapi.json"
 PREFIX = "/api/v0/"
 
 
@@ -121,9 +121,12 @@ def _matching(start: str, offers: Iterable[str], *, typed: str | None = None) ->
 
 
 def _document_paths() -> tuple[str, ...]:
-    with access().client(timeout_s=_TIMEOUT_S) as client, client.raw("GET", _DOCUMENT) as answer:
+    contract = read_client_settings().contract
+    document = f"/api-docs/{contract}/openapi.json"
+    with access().client(timeout_s=_TIMEOUT_S) as client, client.raw("GET", document) as answer:
         paths = json.loads(answer.read()).get("paths", {})
-    return tuple(path.removeprefix(PREFIX) for path in paths if path.startswith(PREFIX))
+    plain = [path.removeprefix(f"/{contract}") for path in paths]
+    return tuple(path.removeprefix(PREFIX) for path in plain if path.startswith(PREFIX))
 
 
 def _agents(prefix: str) -> tuple[str, ...]:

@@ -1,14 +1,16 @@
-"""The token of the last login, in a file that only its owner can read."""
+"""The token of the last login, and files that only their owner can read."""
 
 import os
 import secrets
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from raworc.cli.stop import Stop
 
+T = TypeVar("T")
 _OTHERS = 0o077
 
 
@@ -28,7 +30,17 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 def load(path: Path) -> Credentials | None:
-    """What was saved; None when nothing was. Refuses a file that others can read."""
+    """What was saved; None when nothing was."""
+    return read_private(path, Credentials)
+
+
+def save(path: Path, credentials: Credentials) -> None:
+    """Keep a login instead of the last one."""
+    write_private(path, credentials)
+
+
+def read_private(path: Path, kind: type[T]) -> T | None:
+    """What was written; None when nothing was. Refuses a file that others can read."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
@@ -40,19 +52,19 @@ def load(path: Path) -> Credentials | None:
     if mode & _OTHERS:
         raise Stop(f"'{path}' can be read by others: run 'chmod 600 {path}' and log in again")
     try:
-        return msgspec.json.decode(content, type=Credentials)
+        return msgspec.json.decode(content, type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError):
         raise Stop(f"'{path}' is damaged: run 'raworc login' again") from None
 
 
-def save(path: Path, credentials: Credentials) -> None:
+def write_private(path: Path, value: object) -> None:
     """Replace the file at once: it is never half written and never readable by others."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(credentials))
+            file.write(msgspec.json.encode(value))
         draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """``raworc login``, ``logout`` and ``status``: who this command line is, and for which server."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,21 +18,34 @@ from raworc.settings import DEFAULT_PASSWORD, read_client_settings
 
 Url = Annotated[str | None, typer.Option(help=f"The server's address. [default: the last one, else {DEFAULT_URL}]")]
 User = Annotated[str, typer.Option(help="The account's name.")]
+Provider = Annotated[
+    str | None,
+    typer.Option(help="Log in with a token of this identity provider, read from standard input.", metavar="NAME"),
+]
 CaFile = Annotated[Path | None, typer.Option("--ca-file", help="Trust this CA (PEM), now and in later commands.")]
 
 _STORAGE = {"low": "low: the server's disk is nearly full, new work is refused until there is room"}
 
 
 def login(
-    *, url: Url = None, user: User = "admin", password_stdin: PasswordStdin = False, ca_file: CaFile = None
+    *,
+    url: Url = None,
+    user: User = "admin",
+    password_stdin: PasswordStdin = False,
+    provider: Provider = None,
+    ca_file: CaFile = None,
 ) -> None:
     """Log in and keep the token, readable by you alone."""
     known = access(url)
     trusted = ca_file.absolute() if ca_file else known.ca_file
+    password = None
     with refusals_explained(), Raworc(known.url, ca_file=trusted) as client:
         client.version()  # no server there: say so before asking for a password
-        password = old_password(user, from_stdin=password_stdin)
-        answer = client.login(user, password)
+        if provider is None:
+            password = old_password(user, from_stdin=password_stdin)
+            answer = client.login(user, password)
+        else:
+            answer = client.login_external(provider, _token_of(provider))
     save(
         read_client_settings().credentials,
         Credentials(known.url, answer.user, answer.token, answer.expires_at, str(trusted) if trusted else None),
@@ -42,6 +56,13 @@ def login(
             f"This is the documented first password. Set one of your own: 'raworc operators password {answer.user}'.",
             fg="yellow",
         )
+
+
+def _token_of(provider: str) -> str:
+    """From a file or a program: a terminal cuts lines of more than 4,096 bytes."""
+    if sys.stdin.isatty():
+        raise Stop(f"no token: give it by standard input, as in 'raworc login --provider {provider} < FILE'")
+    return sys.stdin.read().strip()
 
 
 def logout() -> None:

@@ -3,6 +3,7 @@
 Where standard input is no terminal it reads commands line by line and ends with the first that fails.
 """
 
+import subprocess
 import sys
 
 import typer
@@ -15,7 +16,7 @@ from raworc.cli.history import PrivateHistory
 from raworc.cli.keys import multiline_keys
 from raworc.cli.lines import commands_of, is_complete, words_of
 from raworc.cli.login import facts_and_problem
-from raworc.cli.main import COMMANDS, run
+from raworc.cli.main import COMMANDS, PROGRAMS, run
 from raworc.cli.output import printable
 from raworc.cli.stop import FAILED
 from raworc.settings import read_client_settings
@@ -55,6 +56,8 @@ def execute(command: str) -> int:
             return _help()
         case ["help", *rest]:
             return run([*rest, "--help"])
+        case [name, *_] if name in PROGRAMS:  # it would take the shell's place
+            return subprocess.call([sys.executable, "-m", "raworc", *words])  # noqa: S603  our own command
         case [name, *_]:
             return run(words) if name in COMMANDS else _unknown(name)
         case _:

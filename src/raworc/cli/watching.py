@@ -1,8 +1,11 @@
 """Following one response for a person, and ending it when he has seen enough. For ``ask`` and ``chat``."""
 
+from typing import Any, cast
+
 from rich.console import Console
 from rich.text import Text
 
+from raworc.cli.approvals import ask_person
 from raworc.cli.transcript import TONES, Transcript
 from raworc.client import Raworc
 from raworc.client.shapes import DeltaEvent, Event, Response, ResponseEvent, SegmentEvent
@@ -13,6 +16,8 @@ def watch(client: Raworc, response: Response, out: Console, *, all_lines: bool =
     transcript = Transcript(out, all_lines=all_lines)
     for event in client.responses.events(response.agent_name, response.id):
         _show(event, response, out, transcript)
+        if (asked := _question(event, response)) is not None:
+            ask_person(client, response.agent_name, asked)
         response = latest(event, response)
     return response
 
@@ -35,6 +40,14 @@ def withdraw(client: Raworc, response: Response) -> bool:
         case _:
             return False
     return True
+
+
+def _question(event: Event, response: Response) -> dict[str, Any] | None:
+    """What a person has to decide before the response goes on."""
+    if not isinstance(event, SegmentEvent) or event.response_id != response.id:
+        return None
+    told = event.segment.get("approval")
+    return cast("dict[str, Any]", told) if isinstance(told, dict) and "tool_call_id" in told else None
 
 
 def _show(event: Event, asked: Response, out: Console, transcript: Transcript) -> None:

@@ -9,10 +9,12 @@ from raworc.client.shapes import (
     AgentFilter,
     AgentPage,
     AgentState,
+    AgentToken,
     Cancelled,
     PublishFields,
     RemixFields,
     Runtime,
+    SecretName,
     StateAnswer,
 )
 from raworc.client.transport import Query, Transport, segment, without_none
@@ -65,6 +67,18 @@ class Agents:
         """A new agent that starts as ``parent`` stands: one's own, or a published one."""
         return self._transport.call("POST", _path(parent, "remix"), Agent, {"name": name, **without_none(fields)})
 
+    def secrets(self, name: str) -> tuple[SecretName, ...]:
+        """The names of the agent's secrets."""
+        return self._transport.get(_path(name, "secrets"), tuple[SecretName, ...])
+
+    def put_secret(self, name: str, key: str, value: str) -> SecretName:
+        """Add a secret or give it another value. A sandbox that is open has it from the agent's next wake."""
+        return self._transport.call("PUT", f"{_path(name, 'secrets')}/{segment(key)}", SecretName, {"value": value})
+
+    def delete_secret(self, name: str, key: str) -> None:
+        """Take a secret away. A sandbox that is open has it until the agent's next wake."""
+        self._transport.send("DELETE", f"{_path(name, 'secrets')}/{segment(key)}")
+
     def publish(self, name: str, **permissions: Unpack[PublishFields]) -> Agent:
         """Show the agent to everybody and let every account remix it; done again, it changes the permissions."""
         return self._transport.call("POST", _path(name, "publish"), Agent, without_none(permissions))
@@ -88,6 +102,10 @@ class Agents:
     def hold(self, name: str, state: Literal["busy", "idle"]) -> StateAnswer:
         """``busy`` keeps the agent from falling asleep, ``idle`` ends that."""
         return self._transport.call("POST", _path(name, state), StateAnswer)
+
+    def token(self, name: str, *, ttl_hours: float | None = None) -> AgentToken:
+        """The agent's own token, for a program that works for it from outside and may do nothing else."""
+        return self._transport.call("POST", _path(name, "token"), AgentToken, without_none({"ttl_hours": ttl_hours}))
 
     def set_state(self, name: str, state: AgentState) -> StateAnswer:
         """Ask for a state by its name."""

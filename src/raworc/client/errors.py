@@ -43,6 +43,10 @@ class Unreachable(ClientError):
     """No connection, or it broke before the answer was complete."""
 
 
+class StillWorking(ClientError):
+    """What was waited for has not happened in the time that was given; it goes on."""
+
+
 class BadAnswer(ClientError):
     """The answer is not what a Raworc server says; the address is probably another program's."""
 
@@ -161,7 +165,7 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> ClientE
     said = _read(body)
     error = _mapping(said.get("error"))
     kind = BY_CODE.get(str(error.get("code"))) or _BY_STATUS.get(status)
-    message = said.get("message") or error.get("message")
+    message = said.get("message") or error.get("message") or _of_oauth(said)
     if not isinstance(message, str):
         return BadAnswer(f"got status {status} without an error message: is this a Raworc server?")
     request_id = said.get("request_id")
@@ -172,6 +176,12 @@ def from_answer(status: int, headers: Mapping[str, str], body: bytes) -> ClientE
     )
     answer.retry_after_s = _seconds(headers.get("retry-after"))
     return answer
+
+
+def _of_oauth(said: dict[str, Any]) -> str | None:
+    """What a token endpoint said (RFC 6749, 5.2)."""
+    code, description = said.get("error"), said.get("error_description")
+    return f"{description} ({code})" if isinstance(code, str) and isinstance(description, str) else None
 
 
 def _read(body: bytes) -> dict[str, Any]:

@@ -9,13 +9,23 @@ from typing import Self
 import httpx2
 
 from raworc.client.agents import Agents
+from raworc.client.approvals import Approvals
+from raworc.client.audit import Audit
+from raworc.client.builds import Builds
+from raworc.client.code_agents import CodeAgents
 from raworc.client.context import Context
 from raworc.client.files import Files
+from raworc.client.keys import Keys
 from raworc.client.operators import Blocklist, Operators, Tokens
 from raworc.client.requests import Requests
 from raworc.client.responses import Responses
+from raworc.client.roles import Bindings, Roles, ServiceAccounts
+from raworc.client.sessions import Sessions
 from raworc.client.shapes import Health, Login, Profile, Version
+from raworc.client.spaces import Spaces
+from raworc.client.train import Train
 from raworc.client.transport import Transport, full_path, segment, without_none
+from raworc.client.upstreams import Upstreams
 
 DEFAULT_URL = "http://127.0.0.1:9000"
 
@@ -40,11 +50,23 @@ class Raworc:
         self.agents = Agents(self._transport)
         self.responses = Responses(self._transport)
         self.context = Context(self._transport)
+        self.approvals = Approvals(self._transport)
         self.files = Files(self._transport)
         self.requests = Requests(self._transport)
         self.operators = Operators(self._transport)
         self.tokens = Tokens(self._transport)
         self.blocklist = Blocklist(self._transport)
+        self.keys = Keys(self._transport)
+        self.audit = Audit(self._transport)
+        self.upstreams = Upstreams(self._transport)
+        self.train = Train(self._transport)
+        self.spaces = Spaces(self._transport)
+        self.sessions = Sessions(self._transport)
+        self.accounts = ServiceAccounts(self._transport)
+        self.roles = Roles(self._transport)
+        self.bindings = Bindings(self._transport)
+        self.code_agents = CodeAgents(self._transport)
+        self.builds = Builds(self._transport)
 
     def __enter__(self) -> Self:
         return self
@@ -67,6 +89,16 @@ class Raworc:
         """Get a token and use it from now on. Raises Unauthorized when name and password do not match."""
         body = {"pass": password, **without_none({"ttl_hours": ttl_hours})}
         login = self._transport.call("POST", f"/operators/{segment(name)}/login", Login, body)
+        self._transport.token = login.token
+        return login
+
+    def login_external(self, provider: str, token: str, *, ttl_hours: float | None = None) -> Login:
+        """Get a token for what an identity provider gave, and use it from now on.
+
+        Raises Unauthorized when ``provider`` does not vouch for it, Forbidden without an account for it.
+        """
+        body = {"provider": provider, "token": token, **without_none({"ttl_hours": ttl_hours})}
+        login = self._transport.call("POST", "/auth/external", Login, body)
         self._transport.token = login.token
         return login
 

@@ -38,6 +38,14 @@ class Login(Struct, frozen=True):
     role: str
 
 
+class AgentToken(Struct, frozen=True):
+    """An agent's own token."""
+
+    token: str
+    expires_at: datetime
+    agent_name: str
+
+
 class Profile(Struct, frozen=True):
     """Whom the token speaks for; ``type`` is ``Admin`` or ``User``."""
 
@@ -160,6 +168,14 @@ class AgentChanges(TypedDict):
     knowledge_bases: NotRequired[list[Any]]
 
 
+class SecretName(Struct, frozen=True):
+    """That an agent has a secret; its value is never answered."""
+
+    key: str
+    created_at: datetime
+    updated_at: datetime
+
+
 class RemixFields(TypedDict):
     """What may be said about a remix, besides its name. Both parts are copied where nothing is said."""
 
@@ -248,6 +264,21 @@ class ContextUsage(Struct, frozen=True):
     cutoff_at: datetime | None = None
 
 
+class Approval(Struct, frozen=True):
+    """A tool call that waits for a decision, or did. ``args`` are shown as the response shows them."""
+
+    id: str
+    response_id: str
+    tool_call_id: str
+    tool: str
+    args: Any
+    asked_at: datetime
+    decision: Literal["approve", "deny"] | None = None
+    reason: str | None = None
+    decided_by: str | None = None
+    decided_at: datetime | None = None
+
+
 class ResponseCount(Struct, frozen=True):
     """How many responses an agent has."""
 
@@ -333,4 +364,5 @@ class ModelCalls(Struct, frozen=True):
     """One page of recorded model calls, newest first."""
 
     requests: tuple[ModelCall, ...]
+    totals: Json = field(default_factory=dict[str, Any])
     pagination: Json = field(default_factory=dict[str, Any])

@@ -25,6 +25,8 @@ _CA_NAMES = "'ca_file'; for commands '--ca-file' at login, or RAWORC_CA_FILE"
 _FROM_ROOT = re.compile(
     r"/((agents|spaces|organizations)/)?api/|/(api-docs|swagger-ui|v1|livez|readyz|metrics|token-stats)(/|\?|$)"
 )
+_OF_TRAIN = re.compile(r"/api/(?!v0/)|/token-stats(\?|$)")
+_AS_IT_STANDS = re.compile(rf"{_OF_TRAIN.pattern}|/(spaces|organizations)/api/v0/")
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -126,7 +128,7 @@ class Transport:
             raise self._unreachable(error) from error
 
     def _url(self, path: str) -> str:
-        return f"{self.base_url}{PREFIX}{path}"
+        return self.base_url + (path if _AS_IT_STANDS.match(path) else PREFIX + path)
 
     def _headers(self, *, json: bool) -> dict[str, str]:
         headers = {"accept": "application/json"}
@@ -155,10 +157,10 @@ def _trusting(ca_file: Path | None) -> ssl.SSLContext | bool:
     return context
 
 
-def full_path(path: str) -> str:
-    """Where a documented path is served: as it stands when it begins at the root, else below the API's own prefix."""
+def full_path(path: str, contract: str = "agents") -> str:
+    """Where a documented path is served: as it stands when it begins at the root, else below its contract's prefix."""
     path = "/" + path.lstrip("/")
-    return path if _FROM_ROOT.match(path) else PREFIX + path
+    return path if _FROM_ROOT.match(path) else f"/{contract}/api/v0{path}"
 
 
 def _once(key: str | None) -> dict[str, str]:

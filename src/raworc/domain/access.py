@@ -1,6 +1,6 @@
 """Who may do what: one pure function over what a caller was granted. Nothing granted, nothing allowed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -10,6 +10,30 @@ Verb = Literal["get", "read", "list", "create", "update", "delete", "read-values
 ANY: Final = "*"
 OWN: Final = "own-"
 """``own-agents`` is to ``agents`` what a caller may do with those that belong to himself."""
+
+VERBS: Final = frozenset({"get", "read", "list", "create", "update", "delete", "read-values"})
+RESOURCES: Final = frozenset(
+    {
+        "spaces",
+        "secrets",
+        "agents",
+        "own-agents",
+        "sessions",
+        "messages",
+        "builds",
+        "service-accounts",
+        "roles",
+        "role-bindings",
+        "requests",
+        "usage",
+        "upstreams",
+        "keys",
+        "own-keys",
+        "webhooks",
+        "audit",
+    }
+)
+"""What rules may name, besides ``*``: a name that means nothing now must not come to mean something later."""
 
 _SAME_VERB: Final = {"get": "read"}
 _LOOKS: Final = frozenset({"read", "list"})
@@ -61,7 +85,8 @@ def spaces_for(grants: Iterable[Grant], verb: str, resource: str) -> frozenset[s
     """The spaces in which ``grants`` allow ``verb`` on ``resource``; None means all of them."""
     found: set[str] = set()
     for grant in grants:
-        if any(held.covers(verb, resource) for held in grant.rules if grant.space is None or held.scope == "space"):
+        space = grant.space
+        if any(held.covers(verb, resource) and _reaches(grant, held, verb, resource, space) for held in grant.rules):
             if grant.space is None:
                 return None
             found.add(grant.space)
@@ -77,24 +102,25 @@ def is_admin(grants: Iterable[Grant]) -> bool:
 
 
 def covers(held: Iterable[Grant], asked: Iterable[Grant]) -> bool:
-    """Whether whoever holds the first may hand out, or take away, the second: each rule is within one held."""
-    mine = list(held)
-    return all(any(_within(grant, item, mine_of) for mine_of in mine) for grant in asked for item in grant.rules)
+    """Whether whoever holds the first may hand out, or take away, the second: all that it allows, he is allowed.
 
-
-def _within(grant: Grant, item: Rule, mine: Grant) -> bool:
-    if mine.space not in {None, grant.space}:
-        return False
-    return any(
-        (mine.space is None or item.scope == held.scope)
-        and _all_named(held.verbs, item.verbs)
-        and _all_named(held.resources, item.resources)
-        for held in mine.rules
+    ``*`` is within ``*`` only, however much else is held.
+    """
+    mine = [(grant, item) for grant in held for item in grant.rules]
+    return all(
+        any(item.covers(verb, resource) and _reaches(grant, item, verb, resource, wanted.space) for grant, item in mine)
+        for wanted in asked
+        for verb, resource in _effects(wanted)
     )
 
 
-def _all_named(held: frozenset[str], asked: frozenset[str]) -> bool:
-    return ANY in held or asked <= held
+def _effects(grant: Grant) -> Iterator[tuple[str, str]]:
+    """The verbs and resources that a grant comes to where it is bound."""
+    for item in grant.rules:
+        if grant.space is None or item.scope == "space":
+            yield from ((verb, resource) for verb in item.verbs for resource in item.resources)
+        else:
+            yield from ((verb, "spaces") for verb in _LOOKS if item.covers(verb, "spaces"))
 
 
 def _reaches(grant: Grant, held: Rule, verb: str, resource: str, space: str | None) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from raworc.domain.lifecycle import MAX_TIMEOUT_S
@@ -28,6 +28,7 @@ LIMITS: Final[Mapping[str, tuple[float, float, float]]] = {
 """Of each limit: the least, the most, the default."""
 
 MAX_ENTRIES: Final = 64
+_OTHER_LIST: Final = 65_536
 LISTS: Final[Mapping[str, int]] = {"tools": 65_536, "guardrails": 65_536, "knowledge_bases": 262_144}
 """The lists of an agent, each with the most characters that it may have as JSON. Entries are the user's own:
 those that mean nothing here are kept and shown, and a note in each turn says so."""
@@ -106,7 +107,8 @@ def changed(change: AgentChange, limits: Mapping[str, float]) -> Json:
     Raises:
         BadRequest: a field outside its rules, or nothing to change.
     """
-    if change == AgentChange():
+    limited = {name: value for name, value in (change.limits or {}).items() if value is not None}
+    if replace(change, limits=limited or None) == AgentChange():
         raise BadRequest("Nothing to change: give at least one field")
     values = {**_texts(change), **_model(change), **_lists(change)}
     if change.metadata is not None:
@@ -168,15 +170,21 @@ def _model(source: NewAgent | AgentChange) -> Json:
 
 def _lists(source: NewAgent | AgentChange) -> Json:
     given = {name: value for name in LISTS if (value := getattr(source, name)) is not None}
-    return {name: _checked_list(name, value) for name, value in given.items()}
+    return {name: check_list(name, value) for name, value in given.items()}
 
 
-def _checked_list(name: str, given: Sequence[Any]) -> list[Any]:
+def check_list(name: str, given: Sequence[Any]) -> list[Any]:
+    """One of an agent's lists as it is stored.
+
+    Raises:
+        BadRequest: too many entries, or too much in all.
+    """
+    most = LISTS.get(name, _OTHER_LIST)
     if len(given) > MAX_ENTRIES:
         raise _refused(name, f"may have {MAX_ENTRIES} entries at most")
     kept = storable(list(given))
-    if len(json.dumps(kept, ensure_ascii=False)) > LISTS[name]:
-        raise _refused(name, f"may have {LISTS[name]} characters as JSON at most")
+    if len(json.dumps(kept, ensure_ascii=False)) > most:
+        raise _refused(name, f"may have {most} characters as JSON at most")
     return kept
 
 

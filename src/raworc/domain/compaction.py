@@ -5,7 +5,7 @@ counted, and only what came after is estimated.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, cast
@@ -28,12 +28,6 @@ NOTHING_SAID: Final = "Nothing had been said yet."
 _CHARACTERS_PER_TOKEN: Final = 4
 _COMPACT_AT: Final = 0.9
 _WORTH_IT: Final = 0.1
-_COUNTED: Final = (
-    "input_tokens",
-    "cache_creation_input_tokens",
-    "cache_read_input_tokens",
-    "output_tokens",
-)
 _ASK: Final[Block] = {"type": "text", "text": SUMMARY_INSTRUCTION}
 
 
@@ -79,10 +73,8 @@ def step_characters(content: Any) -> int:  # noqa: ANN401  as a step keeps it
     return _characters(content) if content else 0
 
 
-def reported_tokens(usage: Mapping[str, Any], prompt: Prompt) -> int | None:
+def reported_tokens(counted: int, prompt: Prompt) -> int | None:
     """The history with its answer in a provider's count, without system and tools; None where it counted nothing."""
-    counts = [usage.get(name) for name in _COUNTED]
-    counted = sum(count for count in counts if isinstance(count, int))
     fixed = characters(prompt.system) + (len(json.dumps(prompt.tools, ensure_ascii=False)) if prompt.tools else 0)
     return max(0, counted - tokens(fixed)) if counted else None
 
@@ -161,6 +153,8 @@ def _fitting(past: Sequence[PastTurn], soft_limit: int) -> Sequence[PastTurn]:
 
 def _characters(block: Block) -> int:
     match block.get("type"):
+        case "chat_message":  # the blocks after it say the same
+            return 0
         case "text":
             return len(str(block.get("text", "")))
         case "thinking":

@@ -5,8 +5,9 @@ user's, and every tool call has its result in the message after it, whatever hap
 """
 
 import json
+import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any, Final, cast
 
@@ -19,6 +20,12 @@ Message = dict[str, Any]
 EMPTY_INPUT: Final = "(an empty message)"
 NO_ANSWER: Final = "(This turn ended without an answer.)"
 NOT_RUN: Final = "not run: the turn ended first"
+_AGENT_ANSWERED: Final = "(The agent '{name}' answered this.)"
+_DEFAULT_ANSWERED: Final = "(No agent answered this, but the model that answers where there is none.)"
+_THOUGHTS: Final = frozenset({"thinking", "redacted_thinking"})
+_ANSWERED: Final = "(An answer from outside follows.)"
+_NOTED: Final = "(A note of the system:)\n{text}"
+_UNDERSTOOD: Final = "Understood."
 _CACHED: Final = {"type": "ephemeral"}
 _SITUATION: Final = (
     "You are '{name}', an agent that works in a Linux sandbox of its own. Your workspace is '/agent': keep programs in"
@@ -29,16 +36,26 @@ _SITUATION: Final = (
 
 
 @dataclass(frozen=True)
+class Speaker:
+    """Who answers a turn of a session that may have several agents; without an id the default model of its space."""
+
+    agent_id: uuid.UUID | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
 class PastTurn:
     """One turn as it is stored. ``answer`` is what an outside writer gave as its output, if any did.
 
-    ``told`` is how many of its steps the summary before it tells of: they are not shown any more.
+    ``told`` is how many of its steps the summary before it tells of: they are not shown any more. ``speaker`` is None
+    where only one agent ever answers, and where the reader need not be told who did.
     """
 
     input: Any
     steps: tuple[Step, ...] = ()
     answer: str | None = None
     told: int = 0
+    speaker: Speaker | None = None
 
     @property
     def untold(self) -> tuple[Step, ...]:
@@ -66,12 +83,30 @@ def past_messages(past: Sequence[PastTurn]) -> list[Message]:
     return [message for turn in past for message in _closed(turn_messages(turn), turn.answer)]
 
 
+def seen_by(agent_id: uuid.UUID | None, past: Sequence[PastTurn]) -> list[PastTurn]:
+    """Finished turns as one agent is told of them: where it answered itself it need not be told so."""
+    return [
+        replace(turn, speaker=None) if turn.speaker is not None and turn.speaker.agent_id == agent_id else turn
+        for turn in past
+    ]
+
+
+def said_turn(given: dict[str, Any]) -> PastTurn:
+    """What somebody put into the conversation from outside, as a turn: an agent's words, or a note of the system."""
+    text = "\n".join(_texts(given))
+    if given.get("role") == "AGENT":
+        return PastTurn({"text": _ANSWERED}, answer=text)
+    return PastTurn({"text": _NOTED.format(text=text)}, answer=_UNDERSTOOD)
+
+
 def turn_messages(turn: PastTurn) -> list[Message]:
     """The messages of one turn as far as it is: its input, the model's blocks, the results of its calls."""
-    messages: list[Message] = [{"role": "user", "content": [*input_blocks(turn.input), *_begun(turn)]}]
+    messages: list[Message] = [
+        {"role": "user", "content": [*input_blocks(turn.input), *_begun(turn), *_marked_as_anothers(turn)]}
+    ]
     steps = turn.untold
     for index, step in enumerate(steps):
-        blocks = [block for block in step.blocks if not _is_blank(block)]
+        blocks = [block for block in step.blocks if not (_is_blank(block) or _is_anothers_thought(turn, block))]
         if not blocks:
             continue
         _add(messages, "assistant", blocks)
@@ -137,6 +172,19 @@ def _closed(messages: list[Message], answer: str | None) -> list[Message]:
         return messages
     text = answer if answer and answer.strip() else NO_ANSWER
     return [*messages, {"role": "assistant", "content": [{"type": "text", "text": text}]}]
+
+
+def _marked_as_anothers(turn: PastTurn) -> list[Block]:
+    """Told in the user's message, because models go on writing what stands in their own."""
+    if turn.speaker is None:
+        return []
+    name = turn.speaker.name
+    return [{"type": "text", "text": _DEFAULT_ANSWERED if name is None else _AGENT_ANSWERED.format(name=name)}]
+
+
+def _is_anothers_thought(turn: PastTurn, block: Block) -> bool:
+    """Thoughts are signed for the model that had them, which another agent's need not be."""
+    return turn.speaker is not None and block.get("type") in _THOUGHTS
 
 
 def _is_blank(block: Block) -> bool:

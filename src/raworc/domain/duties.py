@@ -24,6 +24,7 @@ class Situation:
     pending: TurnId | None = None  # the oldest one
     lacks_files: bool = False  # those of the session that it was made from
     is_needed: bool | None = False  # deleted, but others still lack its files
+    is_frozen: bool | None = False  # its memory is kept under this very hold
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,16 @@ class Sleep:
     reason: SleepReason
     note: str | None = None
     by: str | None = None
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Freeze the sandbox: its processes stop, and keep their memory; a turn waits."""
+
+
+@dataclass(frozen=True)
+class Forget:
+    """The memory of a paused session went with who kept it: it sleeps now, with the turns that it has."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +103,29 @@ class Rest:
     """Nothing to do until something is said or falls due."""
 
 
-Duty = Terminate | Sleep | Cancel | EndBusyHold | Fill | Wake | Continue | Start | BecomeIdle | Release | Rest
+Duty = (
+    Terminate
+    | Sleep
+    | Pause
+    | Forget
+    | Cancel
+    | EndBusyHold
+    | Fill
+    | Wake
+    | Continue
+    | Start
+    | BecomeIdle
+    | Release
+    | Rest
+)
 
 
 def duty(now: Situation) -> Duty:
     """The most binding thing to do."""
     if now.desired == "terminated":
         return Release() if now.is_needed else Terminate()
+    if now.timers.state == "paused" and now.desired in {None, "paused"}:
+        return _paused(now)
     if now.timers.state in ASLEEP and now.desired != "idle":
         return Release()
     return _ending(now) or _work(now)
@@ -110,6 +137,12 @@ def stops(what: Duty, turn_id: TurnId) -> bool:
     A turn that is just being taken is still found pending.
     """
     return not isinstance(what, EndBusyHold) and what not in (Continue(turn_id), Start(turn_id))
+
+
+def _paused(now: Situation) -> Duty:
+    if now.desired is not None:
+        return Pause()
+    return Rest() if now.is_frozen else Forget()
 
 
 def _ending(now: Situation) -> Duty | None:

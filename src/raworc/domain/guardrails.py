@@ -6,16 +6,18 @@ isolates is the sandbox.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, Final, cast
 
 from raworc.domain.context import input_blocks
 from raworc.domain.output import Captured
 from raworc.domain.patterns import BadPattern, Pattern
-from raworc.domain.turns import Block, Failure, Segment, ToolUse, final_text
+from raworc.domain.turns import Block, Failure, Segment, ToolUse, final_text, note
 
 WITHHELD: Final = "withheld: a guardrail of the agent blocks this output"
 _UNTOUCHED: Final = frozenset({"type", "id", "tool", "channel", "level", "at"})
+_LIMITS: Final = ("max_turn_tokens", "max_turn_cost_usd")
 _SHOWN_CHARACTERS: Final = 80
 
 
@@ -32,7 +34,9 @@ class Guardrails:
     redact: tuple[Pattern, ...] = ()
     deny_commands: tuple[Pattern, ...] = ()
     deny_tools: tuple[str, ...] = ()
+    approve_tools: tuple[str, ...] = ()
     max_turn_tokens: int | None = None
+    max_turn_cost_usd: Decimal | None = None
     remarks: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -66,12 +70,23 @@ class Guardrails:
         """Whether a tool of this name must not be there; in rules ``*`` stands for any characters."""
         return any(fnmatchcase(name, denied) for denied in self.deny_tools)
 
+    def asks(self, use: ToolUse) -> bool:
+        """Whether a person has to approve of this call; nobody is asked about one that is denied anyway."""
+        return any(fnmatchcase(use.name, named) for named in self.approve_tools) and self.denied(use) is None
+
     def spent(self, tokens: int) -> Failure | None:
         """The end of a turn that has used so many tokens and would ask the model once more."""
         if self.max_turn_tokens is None or tokens < self.max_turn_tokens:
             return None
         reason = f"A guardrail allows {self.max_turn_tokens} tokens a turn, and this one has used {tokens}"
         return Failure("token_limit", reason)
+
+    def overspent(self, cost_usd: Decimal) -> Failure | None:
+        """The end of a turn whose calls have cost so much and that would ask the model once more."""
+        if self.max_turn_cost_usd is None or cost_usd < self.max_turn_cost_usd:
+            return None
+        reason = f"A guardrail allows {self.max_turn_cost_usd} USD a turn, and this one has cost {cost_usd:f}"
+        return Failure("cost_limit", reason)
 
     def cleaned(self, output: Captured) -> Captured | None:
         """A tool's output with what is to be struck out struck out; None when it must not be let out."""
@@ -114,6 +129,28 @@ def guardrails(entries: Sequence[Any]) -> Guardrails:
     return found
 
 
+def approval_asked(approval_id: str, tool_use_id: str, tool: str) -> Segment:
+    """What a turn shows while it waits for a person. Who knows nothing of approvals sees a note."""
+    told = {"id": approval_id, "tool_call_id": tool_use_id, "tool": tool, "decision": None}
+    return {**note("warning", f"The tool '{tool}' waits for approval '{approval_id}'"), "approval": told}
+
+
+def approval_given(approval_id: str, tool: str, decision: str, by: str, reason: str | None) -> Segment:
+    """What a turn shows once somebody has decided."""
+    done = "approved" if decision == "approve" else "denied"
+    told = {"id": approval_id, "tool": tool, "decision": decision, "by": by, "reason": reason}
+    return {**note("info", f"The tool '{tool}' was {done} by '{by}'{_because(reason)}"), "approval": told}
+
+
+def not_approved(tool: str, reason: str | None) -> str:
+    """What a model is told of a call that a person has denied."""
+    return f"not run: a person denied this call of '{tool}'{_because(reason)}"
+
+
+def _because(reason: str | None) -> str:
+    return "" if reason is None else f": {reason}"
+
+
 def _read(entry: object) -> Guardrails:
     rule = _mapping(entry)
     kind = rule.get("type")
@@ -151,22 +188,38 @@ def _deny_commands(rule: Mapping[str, Any]) -> Guardrails:
 
 
 def _deny_tools(rule: Mapping[str, Any]) -> Guardrails:
+    return Guardrails(deny_tools=_names(rule))
+
+
+def _approve_tools(rule: Mapping[str, Any]) -> Guardrails:
+    return Guardrails(approve_tools=_names(rule))
+
+
+def _names(rule: Mapping[str, Any]) -> tuple[str, ...]:
     given = rule.get("tools")
     names = cast("list[Any]", given) if isinstance(given, list) else []
     if not names or not all(isinstance(name, str) for name in names):
         raise _Incomplete("it has no list of names 'tools'")
-    return Guardrails(deny_tools=tuple(names))
+    return tuple(names)
 
 
 def _max_turn_tokens(rule: Mapping[str, Any]) -> Guardrails:
-    limit = rule.get("limit")
-    if isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 1:
+    limit = _number(rule)
+    if limit < 1:
         raise _Incomplete("its 'limit' is no number of at least 1")
     return Guardrails(max_turn_tokens=int(limit))
 
 
-def _max_turn_cost(_: Mapping[str, Any]) -> Guardrails:
-    raise _Incomplete("what a model call costs is not known here; use 'max_turn_tokens'")
+def _max_turn_cost(rule: Mapping[str, Any]) -> Guardrails:
+    limit = _number(rule)
+    if limit <= 0:
+        raise _Incomplete("its 'limit' is no number above 0")
+    return Guardrails(max_turn_cost_usd=Decimal(str(limit)))
+
+
+def _number(rule: Mapping[str, Any]) -> float:
+    limit = rule.get("limit")
+    return limit if isinstance(limit, int | float) and not isinstance(limit, bool) else 0
 
 
 _KINDS: Final[Mapping[str, Callable[[Mapping[str, Any]], Guardrails]]] = {
@@ -174,19 +227,24 @@ _KINDS: Final[Mapping[str, Callable[[Mapping[str, Any]], Guardrails]]] = {
     "redact": _redact,
     "deny_commands": _deny_commands,
     "deny_tools": _deny_tools,
+    "approve_tools": _approve_tools,
     "max_turn_tokens": _max_turn_tokens,
     "max_turn_cost_usd": _max_turn_cost,
 }
 
 
 def _sum(one: Guardrails, other: Guardrails) -> Guardrails:
-    limits = [limit for limit in (one.max_turn_tokens, other.max_turn_tokens) if limit is not None]
     lists = {
         name.name: getattr(one, name.name) + getattr(other, name.name)
         for name in fields(Guardrails)
-        if name.name != "max_turn_tokens"
+        if name.name not in _LIMITS
     }
-    return Guardrails(**lists, max_turn_tokens=min(limits, default=None))
+    limits = {name: _lower(getattr(one, name), getattr(other, name)) for name in _LIMITS}
+    return Guardrails(**lists, **limits)
+
+
+def _lower(one: Any, other: Any) -> Any:  # noqa: ANN401  numbers of one kind, or None
+    return min((limit for limit in (one, other) if limit is not None), default=None)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

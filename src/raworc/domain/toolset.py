@@ -8,7 +8,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 SEARCH_KNOWLEDGE: Final = "search_knowledge"
 BUILTINS: Final = (
@@ -22,18 +23,45 @@ BUILTINS: Final = (
     "output",
 )
 MAX_SERVERS: Final = 8
+MAX_HEADERS: Final = 32
 _SHOWN_CHARACTERS: Final = 80
 _NAME_CHARACTERS: Final = 64
 _SERVER_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", re.ASCII)
+_HEADER_VALUE: Final = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e\t]{0,8190}[\x21-\x7e])?)?", re.ASCII)
+_SET_BY_HTTP: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "last-event-id",
+        "mcp-protocol-version",
+        "mcp-session-id",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_URL_CHARACTERS: Final = 2000
 _STRANGE: Final = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
 
 
 @dataclass(frozen=True)
 class McpServer:
-    """A server of tools that ``command`` starts inside the sandbox; it speaks on its standard streams."""
+    """A server of tools inside the sandbox.
+
+    ``command`` starts it and it speaks on its standard streams; or it listens at ``url``, and is sent ``headers``.
+    """
 
     name: str
-    command: str
+    command: str = ""
+    url: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,16 +117,55 @@ def tool_name(server: str, tool: str, taken: Collection[str]) -> str:
 
 def _server(entry: Mapping[str, Any], known: Collection[str]) -> McpServer | str:
     """What it names, or why it names nothing."""
-    name, command = entry.get("name"), entry.get("command")
+    name = entry.get("name")
     if not isinstance(name, str) or not _SERVER_NAME.fullmatch(name):
         return "the 'name' of a server is 1 to 32 letters, digits, '-' or '_'"
-    if not isinstance(command, str) or not command.strip() or "\0" in command:
-        return "a server needs the 'command' that starts it; those with a 'url' are not reached"
     if name in known:
         return f"there is a server '{name}' already"
     if len(known) >= MAX_SERVERS:
         return f"there may be {MAX_SERVERS} servers at most"
-    return McpServer(name, command)
+    return _reached(name, entry)
+
+
+def _reached(name: str, entry: Mapping[str, Any]) -> McpServer | str:
+    command, url = entry.get("command"), entry.get("url")
+    if isinstance(command, str) and command.strip() and "\0" not in command and url is None:
+        return McpServer(name, command)
+    if command is not None or not isinstance(url, str):
+        return "a server needs either the 'command' that starts it or the 'url' where it listens"
+    if not _is_inside(url):
+        return "the 'url' of a server is one that is reached from inside the sandbox, as 'http://127.0.0.1:9000/mcp'"
+    headers = _headers(entry.get("headers"))
+    if headers is None:
+        return "the 'headers' of a server are an object of names and texts, and name nothing that HTTP itself sets"
+    return McpServer(name, url=url, headers=headers)
+
+
+def _is_inside(url: str) -> bool:
+    if len(url) > _URL_CHARACTERS or not url.isascii() or not url.isprintable() or " " in url:
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "http" and bool(parts.hostname) and parts.username is None and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _headers(given: object) -> tuple[tuple[str, str], ...] | None:
+    """Names and values in their order; None when they cannot be sent."""
+    if given is None:
+        return ()
+    if not isinstance(given, dict) or len(cast("dict[Any, Any]", given)) > MAX_HEADERS:
+        return None
+    found = tuple(cast("dict[str, Any]", given).items())
+    sane = all(
+        _HEADER_NAME.fullmatch(name)
+        and name.lower() not in _SET_BY_HTTP
+        and isinstance(value, str)
+        and _HEADER_VALUE.fullmatch(value)
+        for name, value in found
+    )
+    return found if sane else None
 
 
 def _short(text: str) -> str:

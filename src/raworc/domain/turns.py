@@ -14,16 +14,24 @@ Block = dict[str, Any]
 Segment = dict[str, Any]
 """One recorded step of a turn as the API shows it; ``type`` names its kind."""
 
+CHAT_MESSAGE: Final = "chat_message"
+"""The kind of block that keeps an answer of the other wire as it came (``message``), for its ``model`` alone.
+
+``blocks`` of those after it say the same in the Messages API's words.
+"""
+
 MAX_ATTEMPTS: Final = 4
 UNKNOWN_OUTCOME: Final = "outcome unknown, the worker stopped"
 
-StepKind = Literal["model", "tool"]
+StepKind = Literal["model", "tool", "handler"]
 StepState = Literal["started", "done", "unknown"]
 
 
 @dataclass(frozen=True)
 class Step:
     """One row of the turn's log. ``content``: a model's blocks, or the tool_result block that the model gets.
+
+    A code agent's handler answers with blocks, as a model does, and is asked once, as a tool is.
 
     ``context_tokens`` of a model call: the history with its answer, as the provider counted it, if it did.
     ``tokens``: what a model call used in all, as its provider counted.
@@ -39,8 +47,8 @@ class Step:
 
     @property
     def blocks(self) -> list[Block]:
-        """The blocks of a finished model call; empty for everything else."""
-        return list(self.content) if self.kind == "model" and self.state == "done" and self.content else []
+        """The blocks of a finished model call, or handler; empty for everything else."""
+        return list(self.content) if self.kind != "tool" and self.state == "done" and self.content else []
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from raworc.domain.guardrails import WITHHELD, Guardrails
-from raworc.domain.turns import Block, Failure, Segment, ToolUse
+from raworc.domain.turns import Block, Failure, Segment, ToolUse, note
 from raworc.operator.tools import ToolOutput, refused
+from raworc.services.approvals import Question
+from raworc.services.requests import TurnCost
+
+_UNPRICED: Final = "Some model calls have no known price: 'max_turn_cost_usd' does not count them"
 
 
 class Guard:
@@ -15,6 +19,7 @@ class Guard:
 
     def __init__(self, rules: Guardrails) -> None:
         self._rules = rules
+        self._told_unpriced = False
 
     async def blocked_input(self, given: object) -> Failure | None:
         """Why a turn with this input ends before its first model call."""
@@ -32,6 +37,20 @@ class Guard:
         """The answer to a call that must not be made."""
         reason = self._rules.denied(use)
         return None if reason is None else refused(reason)
+
+    async def question(self, step: int, use: ToolUse) -> Question | None:
+        """What a person is asked before this call is made."""
+        if not self._rules.asks(use):
+            return None
+        args = await asyncio.to_thread(self._rules.struck_json, use.args) if self._rules.redact else use.args
+        return Question(step, use.id, use.name, args)
+
+    def unpriced(self, cost: TurnCost) -> list[Segment]:
+        """What people are told, once, of model calls that a limit of cost does not count."""
+        if not cost.unpriced or self._told_unpriced:
+            return []
+        self._told_unpriced = True
+        return [note("warning", _UNPRICED)]
 
     async def cleaned(self, output: ToolOutput) -> ToolOutput:
         """A tool's answer as it may be let out."""

@@ -7,7 +7,7 @@ does not get through closes its sandboxes before anyone else may think it dead.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -99,7 +99,7 @@ class Operator:
                 self._held[session_id].kick()
         unknown = [session_id for session_id in named if session_id not in self._held]
         if unknown:
-            self._begin(await self._parts.holds.claim(held=self._left_alone(), limit=_CLAIM_AT_ONCE, only=unknown))
+            await self._claim(unknown)
 
     async def _poll(self) -> None:
         """What notices may have missed: held sessions that want something or are lost, and all that is free."""
@@ -110,8 +110,16 @@ class Operator:
             if found is None or found.epoch != session.hold.epoch or found.wants or (session.works and not found.runs):
                 session.kick()
         await holds.find_dead()
-        while claimed := await holds.claim(held=self._left_alone(), limit=_CLAIM_AT_ONCE):
-            self._begin(claimed)
+        while await self._claim():
+            pass
+
+    async def _claim(self, only: Sequence[SessionId] | None = None) -> bool:
+        """Whether there was something to begin. Who must be taken for dead begins nothing that he would stop again."""
+        if self._is_silent:
+            return False
+        claimed = await self._parts.holds.claim(held=self._left_alone(), limit=_CLAIM_AT_ONCE, only=only)
+        self._begin(claimed)
+        return bool(claimed)
 
     def _left_alone(self) -> set[SessionId]:
         now_s = time.monotonic()
@@ -145,9 +153,13 @@ class Operator:
         """Close every sandbox when this process must be taken for dead: others may soon work on its sessions."""
         while True:
             await asyncio.sleep(_GUARD_S)
-            if self._worker.silent_s > MAX_SILENT_S and self._tasks:
+            if self._is_silent and self._tasks:
                 log.error("heartbeat does not get through, everything stops", sessions=len(self._tasks))
                 await _ended(self._tasks.values())
+
+    @property
+    def _is_silent(self) -> bool:
+        return self._worker.silent_s > MAX_SILENT_S
 
     async def _reconcile(self) -> None:
         """Remove sandboxes that no session owns."""

@@ -7,7 +7,7 @@ and what breaks a rule ends that server only. A call is made once; what became o
 import asyncio
 import json
 import shlex
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -17,6 +17,7 @@ import mcp_types as types
 import structlog
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.client.session import ClientSession
+from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
@@ -26,27 +27,24 @@ from raworc.domain.text import storable
 from raworc.domain.toolset import McpServer, tool_name
 from raworc.domain.turns import Block, ToolUse
 from raworc.errors import BadRequest
+from raworc.operator.relays import LIFE_S, MAX_LIFE_BYTES, Misbehaved, relayed
 from raworc.operator.tools import ToolOutput, refused
 from raworc.sandbox.driver import Command, Dialogue, Sandbox
 
 START_S: Final = 30.0
 CALL_S: Final = 300.0
-LIFE_S: Final = 7 * 24 * 3600.0
 MAX_LINE_BYTES: Final = 4_194_304
-MAX_LIFE_BYTES: Final = 268_435_456
 MAX_MESSAGES: Final = 100_000
 MAX_TOOLS: Final = 64
 _MAX_PAGES: Final = 10
 _MAX_SCHEMA_CHARACTERS: Final = 16_384
 _MAX_DESCRIPTION_CHARACTERS: Final = 2_000
 _MAX_REASON_CHARACTERS: Final = 500
+_TOO_MUCH: Final = "it said more than a server may say"
+_SESSION_GONE: Final = "Session terminated"  # the library's word for a server that has forgotten us
 _ANYTHING: Final[dict[str, Any]] = {"type": "object"}
 
 log = structlog.get_logger()
-
-
-class Misbehaved(Exception):
-    """A server said more than it may."""
 
 
 class Servers:
@@ -107,9 +105,11 @@ class _Running:
 
     def __init__(self, sandbox: Sandbox, server: McpServer) -> None:
         self.name = server.name
+        self._log = "" if server.url else f". What it logs is in '{_log_of(server.name)}'"
         self.tools: list[_Tool] = []
         self._session: ClientSession | None = None
         self._is_ready = asyncio.Event()
+        self._ended = asyncio.Event()
         self.task = asyncio.create_task(self._live(sandbox, server), name=f"mcp {server.name}")
 
     async def ready(self) -> str | None:
@@ -123,7 +123,7 @@ class _Running:
             return None
         reason = _reason(self.task) if self.task.done() else f"it did not answer within {START_S:g} s"
         log.info("mcp server does not run", server=self.name, reason=reason)
-        return f"The MCP server '{self.name}' does not run: {reason}. What it logs is in '{_log_of(self.name)}'"
+        return f"The MCP server '{self.name}' does not run: {reason}{self._log}"
 
     async def call(self, tool: str, args: dict[str, Any]) -> ToolOutput:
         if self._session is None or self.task.done():
@@ -132,55 +132,92 @@ class _Running:
         try:  # not the session's own call_tool: that would fetch what the server's schema refers to
             result = await self._session.send_request(request, types.CallToolResult, CALL_S)
         except MCPError as error:
+            if error.message == _SESSION_GONE:
+                self._ended.set()
             return refused(f"The MCP server '{self.name}' answered with an error: {error.message}")
         except (ValidationError, RecursionError):
             return refused(f"The MCP server '{self.name}' answered with something that is no result")
         return ToolOutput(Captured(_text(result)), is_error=bool(result.is_error))
 
     async def _live(self, sandbox: Sandbox, server: McpServer) -> None:
-        script = f"exec 2>{shlex.quote(_log_of(server.name))}\n{server.command}"
-        command = Command(script, timeout_s=LIFE_S, max_output_bytes=MAX_LIFE_BYTES)
-        async with sandbox.talk(command) as dialogue, _session(dialogue) as (session, ended):
+        spoken = _on_streams(sandbox, server) if server.url is None else _over_http(sandbox, server, server.url)
+        async with spoken as streams, _session(streams, self._ended) as session:
             await session.initialize()
             self.tools = await _listed(session)
             self._session = session
             self._is_ready.set()
-            await ended.wait()
+            await self._ended.wait()
+
+
+@dataclass(frozen=True)
+class _Streams:
+    """What a server says, and a session that says things to it and hears what is passed on."""
+
+    heard: AsyncIterator[SessionMessage | Exception]
+    session: Callable[[MemoryObjectReceiveStream[SessionMessage | Exception]], ClientSession]
 
 
 @asynccontextmanager
-async def _session(dialogue: Dialogue) -> AsyncGenerator[tuple[ClientSession, asyncio.Event]]:
-    heard, hear = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+async def _on_streams(sandbox: Sandbox, server: McpServer) -> AsyncGenerator[_Streams]:
+    script = f"exec 2>{shlex.quote(_log_of(server.name))}\n{server.command}"
+    command = Command(script, timeout_s=LIFE_S, max_output_bytes=MAX_LIFE_BYTES)
     say, said = anyio.create_memory_object_stream[SessionMessage](0)
-    ended = asyncio.Event()
-    async with anyio.create_task_group() as tasks, heard, hear, say, said:
-        tasks.start_soon(_hear, dialogue, heard, ended)
+    async with sandbox.talk(command) as dialogue, anyio.create_task_group() as tasks, say, said:
         tasks.start_soon(_say, dialogue, said)
-        async with ClientSession(hear, say, read_timeout_seconds=START_S) as session:
-            yield session, ended
+        yield _Streams(_lines(dialogue), lambda hear: ClientSession(hear, say, read_timeout_seconds=START_S))
         tasks.cancel_scope.cancel()
 
 
-async def _hear(
-    dialogue: Dialogue, heard: MemoryObjectSendStream[SessionMessage | Exception], ended: asyncio.Event
+@asynccontextmanager
+async def _over_http(sandbox: Sandbox, server: McpServer, url: str) -> AsyncGenerator[_Streams]:
+    async with (
+        relayed(sandbox, dict(server.headers)) as client,
+        streamable_http_client(url, http_client=client, terminate_on_close=False) as (heard, say),
+    ):
+        yield _Streams(heard, lambda hear: ClientSession(hear, say, read_timeout_seconds=START_S))
+
+
+@asynccontextmanager
+async def _session(streams: _Streams, ended: asyncio.Event) -> AsyncGenerator[ClientSession]:
+    heard, hear = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    async with anyio.create_task_group() as tasks, heard, hear:
+        tasks.start_soon(_pass_on, streams.heard, heard, ended)
+        async with streams.session(hear) as session:
+            yield session
+        tasks.cancel_scope.cancel()
+
+
+async def _pass_on(
+    said: AsyncIterator[SessionMessage | Exception],
+    heard: MemoryObjectSendStream[SessionMessage | Exception],
+    ended: asyncio.Event,
 ) -> None:
-    rest, messages = bytearray(), 0
+    messages = 0
     async with heard:
-        while data := await dialogue.receive():
-            *whole, piece = data.split(b"\n")
-            lines = [bytes(rest) + whole[0], *whole[1:]] if whole else []
-            rest = bytearray(piece) if whole else rest
-            rest += b"" if whole else piece
-            messages += len(lines)
-            if messages > MAX_MESSAGES or max(map(len, [*lines, rest])) > MAX_LINE_BYTES:
-                raise Misbehaved("it said more than a server may say")
-            for line in lines:
-                try:
-                    message = types.jsonrpc_message_adapter.validate_json(bytes(line), by_name=False)
-                except ValidationError:
-                    continue  # servers print what they should log
-                await heard.send(SessionMessage(message))
+        async for one in said:
+            messages += 1
+            if messages > MAX_MESSAGES:
+                raise Misbehaved(_TOO_MUCH)
+            if isinstance(one, SessionMessage):
+                await heard.send(one)
     ended.set()
+
+
+async def _lines(dialogue: Dialogue) -> AsyncGenerator[SessionMessage | Exception]:
+    """Each line as a message; as an error where it is none, because servers print what they should log."""
+    rest = bytearray()
+    while data := await dialogue.receive():
+        *whole, piece = data.split(b"\n")
+        lines = [bytes(rest) + whole[0], *whole[1:]] if whole else []
+        rest = bytearray(piece) if whole else rest
+        rest += b"" if whole else piece
+        if max(map(len, [*lines, rest])) > MAX_LINE_BYTES:
+            raise Misbehaved(_TOO_MUCH)
+        for line in lines:
+            try:
+                yield SessionMessage(types.jsonrpc_message_adapter.validate_json(bytes(line), by_name=False))
+            except ValidationError as error:
+                yield error
 
 
 async def _say(dialogue: Dialogue, said: MemoryObjectReceiveStream[SessionMessage]) -> None:

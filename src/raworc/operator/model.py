@@ -6,26 +6,23 @@ gateway's connection or the stream broke off, is told apart as :class:`CallBroke
 
 import asyncio
 import contextlib
-import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from raworc.domain.compaction import reported_tokens
-from raworc.domain.context import Prompt, cached
-from raworc.domain.turns import Block
-from raworc.domain.usage import read_usage
+from raworc.domain.wires import Wire
 from raworc.errors import Unavailable
-from raworc.wire.anthropic import STORAGE_FULL, Delta, MessageAssembler, error_of, parse_message
+from raworc.operator.dialect import Answered, Ask, Dialect, Reply
+from raworc.operator.dialect_chat import CHAT
+from raworc.operator.dialect_messages import MESSAGES
+from raworc.wire.anthropic import STORAGE_FULL, Delta, error_of, parse_message
 from raworc.wire.client import Client, ConnectFailed, Response, UpstreamError, UpstreamTimeout
 from raworc.wire.sse import EventTooLong, SSEDecoder
 
-DEFAULT_CLAUDE: Final = "claude-sonnet-5-5"
-SCRIPTED: Final = "scripted"
-DEFAULT_MAX_TOKENS: Final = 16_384
 DELTA_EVERY_S: Final = 0.1
+_DIALECTS: Final[dict[Wire, Dialect]] = {"anthropic": MESSAGES, "openai": CHAT}
 _CHANNELS: Final = {"text": "commentary", "thinking": "analysis"}
 _OK: Final = 200
 _PROVIDER: Final = b"x-raworc-provider"
@@ -56,30 +53,6 @@ class CallBroken(Exception):
         self.sent = sent
 
 
-@dataclass(frozen=True)
-class Ask:
-    """One model request. ``token`` is the turn's; ``request_id`` names the call's record."""
-
-    model: str
-    max_tokens: int
-    prompt: Prompt
-    token: str
-    request_id: uuid.UUID
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A whole message: the provider's own blocks, why it stopped, and the tokens it took, all kinds added up.
-
-    ``context_tokens``: the history with this answer, as a real provider counted it.
-    """
-
-    blocks: list[Block]
-    stop_reason: str | None
-    tokens: int
-    context_tokens: int | None = None
-
-
 class Model:
     """Asks models over one client of the gateway."""
 
@@ -94,10 +67,12 @@ class Model:
             CallBroken: no answer, or half of one.
             NoRoom: see there.
         """
+        dialect = _DIALECTS[ask.wire]
+        body = msgspec.json.encode(dialect.body(ask))
         try:
-            response = await self._client.open("POST", "/v1/messages", _headers(ask), _body(ask))
+            response = await self._client.open("POST", dialect.path, _headers(ask, dialect), body)
             try:
-                reply, usage = await _read(response, hear)
+                answered = await _read(response, ask, hear)
             finally:
                 await response.close()
         except EventTooLong as error:
@@ -105,7 +80,12 @@ class Model:
         except UpstreamError as error:
             raise _broken(error) from None
         counts = _PROVIDER not in (name for name, _ in response.headers)  # a built-in one takes characters for tokens
-        return replace(reply, context_tokens=reported_tokens(usage, ask.prompt) if counts else None)
+        return Reply(
+            answered.blocks,
+            answered.stop_reason,
+            answered.usage.total,
+            reported_tokens(answered.history_tokens, ask.prompt) if counts else None,
+        )
 
 
 class Deltas:
@@ -150,51 +130,31 @@ class Deltas:
                 await self._publish(channel, text)
 
 
-def chosen(own: str | None, default: str | None, *, has_anthropic: bool) -> str:
-    """The model an agent uses: its own, the installation's, a current Claude where there is an account, or none."""
-    return own or default or (DEFAULT_CLAUDE if has_anthropic else SCRIPTED)
-
-
-def _headers(ask: Ask) -> list[tuple[bytes, bytes]]:
+def _headers(ask: Ask, dialect: Dialect) -> list[tuple[bytes, bytes]]:
     return [
         (b"content-type", b"application/json"),
-        (b"anthropic-version", b"2023-06-01"),
+        *dialect.headers,
         (b"authorization", b"Bearer " + ask.token.encode()),
         (b"x-raworc-request-id", str(ask.request_id).encode()),
     ]
 
 
-def _body(ask: Ask) -> bytes:
-    prompt = cached(ask.prompt)
-    body: dict[str, Any] = {
-        "model": ask.model,
-        "max_tokens": ask.max_tokens,
-        "stream": True,
-        "system": prompt.system,
-        "tools": prompt.tools,
-        "messages": prompt.messages,
-    }
-    return msgspec.json.encode(body)
-
-
-async def _read(response: Response, hear: Hear) -> tuple[Reply, dict[str, Any]]:
+async def _read(response: Response, ask: Ask, hear: Hear) -> Answered:
     if STORAGE_FULL in response.headers:
         raise NoRoom
     if response.status != _OK:
         raise _refusal(response.status, await response.read())
-    decoder, assembler = SSEDecoder(), MessageAssembler()
+    dialect = _DIALECTS[ask.wire]
+    decoder, hearing = SSEDecoder(), dialect.hearing()
     async for chunk in response.chunks():
         for event in decoder.feed(chunk):
-            for delta in assembler.feed(event):
+            for delta in hearing.feed(event):
                 hear(delta)
-        if assembler.error is not None:
-            raise CallBroken(*assembler.error, sent=True)
-    if not (assembler.done and assembler.started):
+        if hearing.error is not None:
+            raise CallBroken(*hearing.error, sent=True)
+    if not (hearing.done and hearing.message):
         raise CallBroken("upstream_disconnected", "The model's answer broke off", sent=True)
-    message = assembler.message
-    used = read_usage(message.get("usage"))
-    tokens = used.input_tokens + used.output_tokens + used.cache_creation_input_tokens + used.cache_read_input_tokens
-    return Reply(message["content"], message.get("stop_reason"), tokens), message["usage"]
+    return dialect.answered(hearing.message, ask)
 
 
 def _broken(error: UpstreamError) -> ProviderError | CallBroken:

@@ -278,13 +278,14 @@ def _captured(data: bytearray, end: Exit) -> Captured:
 
 
 def _remark(end: Exit, timeout_s: float) -> str:
+    met = f"\n[{end.met}]" if end.met else ""
     match end.reason:
         case "exited":
-            return f"\n[exit code {end.code}]" if end.code else ""
+            return (f"\n[exit code {end.code}]" if end.code else "") + met
         case "timeout":
-            return f"\n[stopped after {timeout_s:g} s]"
+            return f"\n[stopped after {timeout_s:g} s]{met}"
         case "memory":
-            return "\n[stopped: out of memory]"
+            return met or "\n[out of memory]"
         case "disk":
             return "\n[out of disk space: delete files or cut them short first, in a command of its own]"
         case "cancelled":

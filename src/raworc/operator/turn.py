@@ -1,24 +1,21 @@
 """One turn: ask the model, run the tools it asks for, tell it what they said, until it answers.
 
-Every step is stored before it begins and after it ended, so that whoever continues the turn knows where it is.
-What comes next is decided in ``domain/turns.py``.
+Every step is stored before it begins and after it ended: whoever continues knows where it is (``domain/turns.py``).
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import structlog
 
 from raworc.domain.compaction import step_characters
 from raworc.domain.context import Message, Prompt, system_text, tool_result
-from raworc.domain.guardrails import guardrails
-from raworc.domain.knowledge import knowledge_bases
+from raworc.domain.guardrails import guardrails, not_approved
 from raworc.domain.output import SEGMENT_CHARACTERS, shown
 from raworc.domain.text import storable, storable_text
-from raworc.domain.toolset import toolset
 from raworc.domain.turns import (
     UNKNOWN_OUTCOME,
     Answer,
@@ -29,7 +26,6 @@ from raworc.domain.turns import (
     RunTool,
     Segment,
     Step,
-    ToolUse,
     crash_looped,
     final_text,
     following,
@@ -39,58 +35,34 @@ from raworc.domain.turns import (
 )
 from raworc.errors import BadRequest
 from raworc.ids import TurnId, new_id
+from raworc.operator.asking import Asking
+from raworc.operator.bench import Bench
+from raworc.operator.choosing import Choosing, Chosen
+from raworc.operator.desk import Desk
+from raworc.operator.dialect import DEFAULT_MAX_TOKENS, Ask
 from raworc.operator.guard import Guard
+from raworc.operator.handler_turn import HandlerTurn
 from raworc.operator.history import History
-from raworc.operator.library import Library
 from raworc.operator.model import (
-    DEFAULT_MAX_TOKENS,
-    Ask,
     CallBroken,
-    Deltas,
-    Model,
-    NoRoom,
     ProviderError,
-    Reply,
-    chosen,
 )
 from raworc.operator.patience import patiently
 from raworc.operator.places import Place
-from raworc.operator.stop import Stop
-from raworc.operator.tools import ToolOutput, definition, refused, run
-from raworc.sandbox.driver import SandboxDied, SandboxError
+from raworc.operator.stop import Stop, Stopped
+from raworc.operator.tools import ToolOutput, refused
 from raworc.services.holds import Hold
-from raworc.services.knowledge import Knowledge
-from raworc.services.steps import Finished, Outcome, Started, Steps, Work
-from raworc.services.tokens import Tokens, WorkClaims
-from raworc.wire.anthropic import Delta
+from raworc.services.steps import Finished, Outcome, Started, Work
 
 Move = CallModel | RunTool | ReportUnknown | Answer | Failure
 
-_TOKEN_TTL_S: Final = 8 * 24 * 3600  # longer than the longest busy timeout
-_NO_ROOM_DELAY_S: Final = 1.0  # until there is room: as while the database is away
-_UNREACHED_DELAYS_S: Final = (0.1, 0.2, 0.5, 1.0, *[2.0] * 14)  # half a minute: a server that starts again
-_BROKEN_DELAYS_S: Final = (0.2, 1.0)
-_SANDBOX_DIED: Final = "outcome unknown, the sandbox stopped while this ran; it opens again on the same workspace"
+_LOOK_AGAIN_S: Final = 5.0  # for a decision whose notice got lost
 _SUMMARY_TOKENS: Final = 4_096
 _COMPACTED: Final = "The context was {percent} % full: it was compacted, and the work goes on with a summary"
 _NOT_COMPACTED: Final = "The context is {percent} % full and could not be compacted: {reason}"
 _CUT: Final = "The answer reached 'max_tokens' and was cut off"
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What turns are worked with."""
-
-    steps: Steps
-    knowledge: Knowledge
-    model: Model
-    tokens: Tokens
-    default_model: str | None
-    has_anthropic: bool
-    max_model_calls: int
-    soft_limit_tokens: int
 
 
 class Turn:
@@ -104,48 +76,58 @@ class Turn:
         self._draining = draining
         self._request_id = new_id()
         self._remarks: list[Segment] = []
-        self._equipped: str | None = None
 
     async def take(self, turn_id: TurnId) -> None:
         """Run a pending turn.
 
         Raises:
-            Stopped: by the wish handed in; the turn is still processing.
+            Stopped: by the wish handed in, or to be given back while it waits for a person; it is still processing.
             TurnSettled: a server settled it meanwhile.
             LostHold: nothing may be written any more.
             SandboxError: no sandbox can be had.
         """
-        self._begin(await patiently(lambda: self._desk.steps.take(self._hold, turn_id, self._request_id)))
+        work = await patiently(lambda: self._desk.steps.take(self._hold, turn_id, self._request_id))
+        self._begin(await self._choosing(work).choose())
         await self._go_on(CallModel(1))
 
     async def resume(self, turn_id: TurnId) -> None:
         """Go on with a turn that another worker, or this one before, has left. Raises as ``take``."""
-        work = await patiently(lambda: self._desk.steps.resume(self._hold, turn_id))
-        self._begin(work)
+        taken = await patiently(lambda: self._desk.steps.resume(self._hold, turn_id))
+        self._begin(await self._choosing(taken).choose())
+        work = self._work
         log.info("turn resumed", turn_id=str(turn_id), attempt=work.attempts, steps=len(work.present.steps))
         move = crash_looped(work.attempts - 1) or resumed(
             work.present.steps, model_calls=self._model_calls, max_model_calls=self._desk.max_model_calls
         )
-        if isinstance(move, CallModel | RunTool):
+        if isinstance(move, CallModel | RunTool) and self._begins_at_once(move) and not self._is_handled:
             await self._start(move)
         await self._go_on(move)
 
-    def _begin(self, work: Work) -> None:
-        self._work = work
+    def _choosing(self, work: Work) -> Choosing:
+        return Choosing(self._desk, self._hold, self._stop, work)
+
+    def _begin(self, chosen: Chosen) -> None:
+        self._work = work = chosen.work
+        self._calls = Asking(self._desk, self._hold, self._stop, work)
         self._steps = [step for step in work.present.steps if step.state != "started"]
-        self._model_calls = work.model_calls
+        self._model_calls, self._summary_tokens = work.model_calls, work.summary_tokens
         self._history = History(work, soft_limit=self._desk.soft_limit_tokens)
-        bases, unread = knowledge_bases(work.agent.knowledge_bases)
-        self._library = Library(self._desk.knowledge, work.agent.agent_id, bases)
-        self._toolset = toolset(work.agent.tools, knows=bool(bases))
+        self._bench = Bench(self._place, work, self._desk.knowledge, self._stop)
         self._rules = guardrails(work.agent.guardrails)
         self._guard = Guard(self._rules)
         if not self._steps and not work.compacts:
-            ignored = (*self._toolset.remarks, *self._rules.remarks, *unread)
+            ignored = (*chosen.remarks, *self._bench.ignored, *self._rules.remarks)
             self._remarks += [note("warning", text) for text in ignored]
 
+    @property
+    def _is_handled(self) -> bool:
+        """Whether an agent's own program answers, and no model of ours."""
+        return self._work.agent.kind == "code" and not self._work.compacts
+
     async def _go_on(self, move: Move) -> None:
-        if self._work.compacts and isinstance(move, CallModel):
+        if self._is_handled:
+            await HandlerTurn(self._desk, self._hold, self._place, self._stop, self._work).run(self._remarks)
+        elif self._work.compacts and isinstance(move, CallModel):
             await self._compact(move)
         else:
             await self._run(move)
@@ -171,10 +153,14 @@ class Turn:
 
     # ── steps ─────────────────────────────────────────────────────────────────────────────────────────
     async def _call_model(self, move: CallModel) -> Move | None:
-        if self._history.is_full(self._steps):
+        if self._history.is_full(self._steps) and self._model_calls < self._desk.max_model_calls:
             await self._make_room()
+            spent = await self._spent()
+            if spent is not None:
+                return await self._fail(spent)
         try:
-            reply = await self._answer(self._ask, lambda: self._start(move), aloud=True)
+            aloud = not self._rules.hides_output
+            reply = await self._calls.answer(self._ask, lambda: self._start(move), aloud=aloud)
             blocks = storable(reply.blocks)
         except (ProviderError, CallBroken) as error:
             return await self._fail(Failure(error.code, storable_text(error.message)))
@@ -188,31 +174,6 @@ class Turn:
             segments.insert(0, note("warning", _CUT))
         step = Step(move.number, "model", "done", blocks, None, reply.context_tokens, reply.tokens)
         return await self._record(step, segments)
-
-    async def _answer(
-        self, ask: Callable[[], Ask], start_again: Callable[[], Awaitable[None]], *, aloud: bool
-    ) -> Reply:
-        """Ask, and ask again where the way to the answer broke, which nobody else can do."""
-        unreached, broken = iter(_UNREACHED_DELAYS_S), iter(_BROKEN_DELAYS_S)
-        while True:
-            deltas = Deltas(self._publish)
-            try:
-                hear = deltas.hear if aloud and not self._rules.hides_output else _unheard
-                return await self._stop.race(self._desk.model.ask(ask(), hear))
-            except CallBroken as error:
-                delay_s = next(broken if error.sent else unreached, None)
-                if delay_s is None:
-                    raise
-                log.info("model call broke", turn_id=str(self._work.turn_id), reason=error.message, again_in_s=delay_s)
-                again = error.sent
-            except NoRoom:
-                delay_s, again = _NO_ROOM_DELAY_S, False
-                log.info("no room to record a model call, work pauses", turn_id=str(self._work.turn_id))
-            finally:
-                await deltas.close()
-            await self._stop.race(asyncio.sleep(delay_s))
-            if again:
-                await start_again()
 
     # ── the context ───────────────────────────────────────────────────────────────────────────────────
     async def _compact(self, move: CallModel) -> None:
@@ -228,8 +189,9 @@ class Turn:
     async def _make_room(self) -> None:
         """Compact a context that is nearly full; the turn goes on with all of it where no summary can be had."""
         percent = self._history.percent(self._steps)
-        own_id, self._request_id = self._request_id, new_id()  # the step's own is the next call's
+        own_id = self._request_id
         try:
+            await self._another_call()
             summary = await self._summary(self._steps, self._another_call)
         except (ProviderError, CallBroken) as error:
             self._history.keep()
@@ -247,7 +209,9 @@ class Turn:
         messages = self._history.to_summarise(steps)
         if not messages:
             return ""
-        reply = await self._answer(lambda: self._asking(messages, _SUMMARY_TOKENS), start_again, aloud=False)
+        ask = partial(self._asking, messages, None, _SUMMARY_TOKENS)
+        reply = await self._calls.answer(ask, start_again, aloud=False)
+        await self._spend(tokens=reply.tokens)
         text = storable_text(final_text(reply.blocks)).strip()
         blocked = await self._guard.blocked_output(reply.blocks)
         if blocked is not None:
@@ -258,40 +222,54 @@ class Turn:
 
     async def _another_call(self) -> None:
         self._request_id = new_id()
+        await self._spend(calls=1)
 
+    async def _spend(self, *, calls: int = 0, tokens: int = 0) -> None:
+        """Count what a summary takes as the turn's own."""
+        self._model_calls, self._summary_tokens = self._model_calls + calls, self._summary_tokens + tokens
+        await patiently(lambda: self._desk.steps.spend(self._hold, self._work.turn_id, calls=calls, tokens=tokens))
+
+    async def _spent(self) -> Failure | None:
+        spent = self._rules.spent(self._summary_tokens + sum(step.tokens for step in self._steps))
+        if spent is not None or self._rules.max_turn_cost_usd is None:
+            return spent
+        turn_id, last_call = self._work.turn_id, self._calls.last_call
+        cost = await patiently(lambda: self._desk.requests.cost_of_turn(turn_id, last_call))
+        self._remarks += self._guard.unpriced(cost)
+        return self._rules.overspent(cost.usd)
+
+    # ── tools ─────────────────────────────────────────────────────────────────────────────────────────
     async def _open_place(self) -> None:
-        self._remarks += await self._place.reopened(self._work.agent, self._stop)
-        if self._toolset.servers and self._equipped != (life := self._place.around.sandbox.sandbox_id):
-            self._equipped = life  # once a turn and sandbox: who does not start is not waited for again
-            self._remarks += await self._stop.race(self._place.equip(self._toolset.servers))
+        self._remarks += await self._bench.open()
 
     async def _run_tool(self, move: RunTool) -> Move | None:
-        denied = self._guard.denied(move.use)
+        denied = self._guard.denied(move.use) or await self._unapproved(move)
         if denied is not None:
             return await self._record_tool(move, denied, duration_ms=0)
         await self._open_place()
         began = time.monotonic()
-        try:
-            output = await self._stop.race(self._tool(move.use))
-        except SandboxDied as error:
-            log.warning("sandbox died under a tool", session_id=str(self._hold.session_id), reason=str(error))
-            await self._place.close()  # the news of its death may come later than the next tool
-            output = refused(_SANDBOX_DIED)
-        except SandboxError as error:
-            log.warning("sandbox failed a tool", session_id=str(self._hold.session_id), reason=str(error))
-            output = refused(f"not run: {error}")
+        output = await self._bench.run(move.use)
         return await self._record_tool(move, output, duration_ms=round((time.monotonic() - began) * 1000))
 
-    async def _tool(self, use: ToolUse) -> ToolOutput:
-        theirs = {tool["name"]: tool for tool in self._theirs()}
-        if self._place.servers is not None and use.name in theirs:
-            return await self._place.servers.call(use)
-        around = replace(self._place.around, library=self._library)
-        return await run(use, around, self._toolset.builtins, also=theirs)
+    async def _unapproved(self, move: RunTool) -> ToolOutput | None:
+        """Wait until a person has decided about a call that needs it, then begin its step; the answer to a denied one.
 
-    def _theirs(self) -> list[Block]:
-        """The tools of servers, as far as these run."""
-        return self._place.servers.definitions if self._place.servers is not None and self._toolset.servers else []
+        The step begins no sooner, so that whoever takes the turn over while it waits goes on waiting.
+        """
+        question = await self._guard.question(move.number, move.use)
+        if question is None:
+            return None
+        approvals, turn_id = self._desk.approvals, self._work.turn_id
+        asked = await patiently(lambda: approvals.ask(self._hold, turn_id, question))
+        while True:
+            answer = await patiently(lambda: approvals.answer(asked))
+            if answer is not None and answer.decision is not None:
+                break
+            if self._draining():
+                raise Stopped
+            await self._stop.stirring(_LOOK_AGAIN_S)
+        await self._start(move)
+        return None if answer.decision == "approve" else refused(not_approved(move.use.name, answer.reason))
 
     async def _record_tool(self, move: RunTool | ReportUnknown, output: ToolOutput, *, duration_ms: int) -> Move | None:
         output = await self._guard.cleaned(output)
@@ -317,7 +295,7 @@ class Turn:
         done = Finished(step.number, step.state, step.content, size, step.context_tokens, step.tokens)
         move = following(self._steps, model_calls=self._model_calls, max_model_calls=self._desk.max_model_calls)
         if isinstance(move, CallModel):
-            move = self._rules.spent(sum(known.tokens for known in self._steps)) or move
+            move = await self._spent() or move
         match move:
             case Answer():
                 return await self._complete(segments, done)
@@ -328,7 +306,7 @@ class Turn:
 
     async def _advance(self, done: Finished, segments: Sequence[Segment], move: CallModel | RunTool) -> Move | None:
         leaving = self._draining()
-        then = None if leaving else self._started(move)
+        then = None if leaving or not self._begins_at_once(move) else self._started(move)
         shown_now, steps, turn_id = await self._with_remarks(segments), self._desk.steps, self._work.turn_id
         await patiently(lambda: steps.advance(self._hold, turn_id, done, shown_now, then))
         if not leaving:
@@ -346,6 +324,10 @@ class Turn:
 
     async def _settle(self, outcome: Outcome, done: Finished | None) -> None:
         await patiently(lambda: self._desk.steps.settle(self._hold, self._work.turn_id, outcome, done))
+
+    def _begins_at_once(self, move: CallModel | RunTool) -> bool:
+        """Whether nobody has to be asked before."""
+        return isinstance(move, CallModel) or not self._rules.asks(move.use)
 
     async def _start(self, move: CallModel | RunTool) -> None:
         step = self._started(move)
@@ -365,32 +347,16 @@ class Turn:
 
     # ── the request ───────────────────────────────────────────────────────────────────────────────────
     def _ask(self) -> Ask:
-        max_tokens = self._work.agent.max_tokens or DEFAULT_MAX_TOKENS
-        return self._asking(self._history.messages(self._steps), max_tokens)
+        return self._asking(self._history.messages(self._steps), self._work.agent.max_tokens)
 
-    def _asking(self, messages: list[Message], max_tokens: int) -> Ask:
-        work, agent, hold = self._work, self._work.agent, self._hold
-        claims = WorkClaims("turn", hold.session_id, hold.epoch, hold.space, agent.train_id, work.turn_id)
+    def _asking(self, messages: list[Message], limit: int | None, needed: int = DEFAULT_MAX_TOKENS) -> Ask:
+        agent = self._work.agent
         prompt = Prompt(
             system=[{"type": "text", "text": system_text(agent.name, agent.instructions)}],
             tools=self._tools(),
             messages=messages,
         )
-        return Ask(
-            model=chosen(agent.model, self._desk.default_model, has_anthropic=self._desk.has_anthropic),
-            max_tokens=max_tokens,
-            prompt=prompt,
-            token=self._desk.tokens.work(claims, ttl_s=_TOKEN_TTL_S),
-            request_id=self._request_id,
-        )
+        return self._calls.request(agent, prompt, limit, self._request_id, needed=needed)
 
     def _tools(self) -> list[Block]:
-        offered = [*(definition(name) for name in self._toolset.builtins), *self._theirs()]
-        return [tool for tool in offered if not self._rules.denies_tool(tool["name"])]
-
-    async def _publish(self, channel: str, text: str) -> None:
-        await self._desk.steps.publish(self._hold, self._work.turn_id, channel, storable_text(text))
-
-
-def _unheard(_: Delta) -> None:
-    """A summary is shown once it is whole, and so is what guardrails look at."""
+        return [tool for tool in self._bench.definitions if not self._rules.denies_tool(tool["name"])]

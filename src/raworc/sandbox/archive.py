@@ -1,4 +1,4 @@
-"""A tree of hostile files as a tar.gz, made while it is read, by one descriptor a level and without following a link.
+"""A tree of hostile files as a tar.gz, made while it is read, however deep it is, and without following a link.
 
 Others may be writing to the tree: every header is true of the bytes that follow it all the same.
 """
@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from raworc.sandbox.driver import FileError, Pieces
-from raworc.sandbox.trees import MAX_LEVELS
+from raworc.sandbox.beneath import MAX_PATH_BYTES, open_beneath
+from raworc.sandbox.driver import Pieces
 
 PIECE_BYTES: Final = 262_144
 """How much of a file is in memory at once."""
@@ -25,8 +25,19 @@ _GZIP: Final = 31
 _STEP_BYTES: Final = 4 * 1_048_576
 _PERMISSIONS: Final = 0o777
 _MOST_LINKED: Final = 100_000
+_MOST_OPEN: Final = 64
 _SKIPPED: Final = frozenset(
-    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENXIO, errno.ESTALE}
+    {
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.ELOOP,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EINVAL,
+        errno.ENXIO,
+        errno.ESTALE,
+        errno.EXDEV,
+    }
 )
 """Gone, replaced by something else, or not ours to open."""
 
@@ -34,18 +45,18 @@ _SKIPPED: Final = frozenset(
 def archived(top: int, path: str) -> Pieces:
     """The archive of what is open as ``top`` and lies at ``path`` ("" is the root), as short or empty pieces.
 
-    Closes ``top``. The first piece comes before anything is looked at.
+    Closes ``top``. The first piece comes before anything is looked at. What has a path that no system call takes
+    is left out.
 
     Raises:
-        FileError: the tree is deeper than ``MAX_LEVELS``.
         OSError: the disk.
     """
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
     taken, made = 0, b""
-    tree = _Tree()
+    tree = _Tree(top, path)
     try:
         yield b""
-        for block in tree.blocks(top, path):
+        for block in tree.blocks():
             taken += len(block)
             made += packer.compress(block)
             if len(made) >= PIECE_BYTES or taken >= _STEP_BYTES:
@@ -65,60 +76,94 @@ def empty() -> Pieces:
 
 @dataclass
 class _Level:
-    """An open folder on the way down, its path with a slash at its end, and the names still to be stored."""
+    """A folder on the way down, its path with a slash at its end, and the names still to be stored.
 
-    folder: int
+    ``opened`` is None while the way is longer than ``_MOST_OPEN``; ``identity`` says which folder it was.
+    """
+
+    opened: int | None
+    identity: tuple[int, int]
     prefix: str
     names: list[str]
 
 
 class _Tree:
-    """The walk: open folders, and where files with several names were stored."""
+    """The walk: the folders on the way, and where files with several names were stored."""
 
-    def __init__(self) -> None:
+    def __init__(self, top: int, path: str) -> None:
+        self._top = top
+        self._path = path
+        self._base = f"{path}/" if path else ""
         self._levels: list[_Level] = []
         self._linked: dict[int, str] = {}
 
-    def blocks(self, top: int, path: str) -> Iterator[bytes]:
+    def blocks(self) -> Iterator[bytes]:
         """The tar stream, uncompressed, in pieces of at most ``PIECE_BYTES``."""
-        found = os.fstat(top)
+        found = os.fstat(self._top)
         if stat.S_ISREG(found.st_mode):
-            yield from self._file(top, path, found)
+            yield from self._file(self._top, self._path, found)
         else:
-            if path:
-                yield _header(f"{path}/", found, tarfile.DIRTYPE)
-            self._enter(os.dup(top), f"{path}/" if path else "")
+            if self._path:
+                yield _header(self._base, found, tarfile.DIRTYPE)
+            self._enter(os.dup(self._top), self._base)
             while self._levels:
                 level = self._levels[-1]
-                if level.names:
-                    yield from self._entry(level, level.names.pop())
+                folder = self._reached(level) if level.names else None
+                if folder is not None:
+                    yield from self._entry(folder, level.prefix + level.names[-1], level.names.pop())
                 else:
-                    os.close(self._levels.pop().folder)
+                    self._leave()
         yield bytes(2 * tarfile.BLOCKSIZE)
 
     def close(self) -> None:
         """Let go of every folder."""
         while self._levels:
-            os.close(self._levels.pop().folder)
+            self._leave()
 
-    def _enter(self, folder: int, prefix: str) -> None:
-        level = _Level(folder, prefix, [])
+    def _enter(self, opened: int, prefix: str) -> None:
+        found = os.fstat(opened)
+        level = _Level(opened, (found.st_dev, found.st_ino), prefix, [])
         self._levels.append(level)
-        if len(self._levels) > MAX_LEVELS:
-            raise FileError(f"The folder is deeper than {MAX_LEVELS} levels and cannot be archived")
-        with os.scandir(folder) as entries:
+        with os.scandir(opened) as entries:
             level.names = sorted((entry.name for entry in entries), reverse=True)
+        far = self._levels[-_MOST_OPEN - 1] if len(self._levels) > _MOST_OPEN else None
+        if far is not None and far.opened is not None:
+            os.close(far.opened)
+            far.opened = None
 
-    def _entry(self, level: _Level, name: str) -> Iterator[bytes]:
-        path = level.prefix + name
+    def _leave(self) -> None:
+        level = self._levels.pop()
+        if level.opened is not None:
+            os.close(level.opened)
+
+    def _reached(self, level: _Level) -> int | None:
+        """The folder, opened again where it was let go; None when it is not at its path any more."""
+        if level.opened is not None:
+            return level.opened
         try:
-            found = os.stat(name, dir_fd=level.folder, follow_symlinks=False)
+            opened = open_beneath(self._top, level.prefix.removeprefix(self._base).rstrip("/"), _FOLDER)
+        except OSError as error:
+            if error.errno in _SKIPPED:
+                return None
+            raise
+        found = os.fstat(opened)
+        if (found.st_dev, found.st_ino) != level.identity:
+            os.close(opened)
+            return None
+        level.opened = opened
+        return opened
+
+    def _entry(self, folder: int, path: str, name: str) -> Iterator[bytes]:
+        if len(os.fsencode(path)) >= MAX_PATH_BYTES:
+            return
+        try:
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if stat.S_ISLNK(found.st_mode):
-                yield _header(path, found, tarfile.SYMTYPE, target=os.readlink(name, dir_fd=level.folder))
+                yield _header(path, found, tarfile.SYMTYPE, target=os.readlink(name, dir_fd=folder))
                 return
             if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
                 return
-            opened = os.open(name, _FOLDER if stat.S_ISDIR(found.st_mode) else _FILE, dir_fd=level.folder)
+            opened = os.open(name, _FOLDER if stat.S_ISDIR(found.st_mode) else _FILE, dir_fd=folder)
         except OSError as error:
             if error.errno in _SKIPPED:
                 return

@@ -28,8 +28,10 @@ from raworc.sandbox.driver import (
     SandboxSpec,
     SandboxStartFailed,
 )
+from raworc.sandbox.egress import Egress
 from raworc.sandbox.lives import Life, Lives, emptied
 from raworc.sandbox.recipe import BASE_ENV
+from raworc.sandbox.shortage import Shortage
 from raworc.sandbox.spawner import Spawned
 
 _READY: Final = b"ready"
@@ -73,6 +75,10 @@ class Bubble:
         self._died = asyncio.Event()
         plate = DoorPlate(spec.workspace.session_id, spec.epoch, around.door_key)
         self._door = Door(socket.socket(fileno=spawned.door), around.gateway, plate)
+        self._egress: Egress | None = None
+        if spec.reach is not None and spawned.egress is not None:
+            listener = socket.socket(fileno=spawned.egress)
+            self._egress = Egress(listener, spec.reach, spec.workspace.session_id)
         watched = Watched(around.workspace, spec.limits.disk_mb * _MEBIBYTE, around.reserve_bytes)
         self._watch = DiskWatch(watched, is_busy=lambda: bool(self._running), on_full=self._on_full)
         asyncio.get_running_loop().add_reader(self._pidfd, self._on_death)
@@ -99,6 +105,11 @@ class Bubble:
         return self._life.sandbox_id
 
     @property
+    def refused_hosts(self) -> list[str]:
+        """Hosts that were asked for in vain, with why."""
+        return [] if self._egress is None else self._egress.refused
+
+    @property
     def life(self) -> Life:
         """Its processes and control group on this host."""
         return self._life
@@ -107,11 +118,12 @@ class Bubble:
         """Run one command; see the contract."""
         running = await self._command(command)
         self._running.add(running)
-        kills = cgroups.oom_kills(self._life.group)
+        shortage = Shortage(self._life.group, self._spec.limits)
         try:
             async with aclosing(running.events()) as events:
                 async for event in events:
-                    yield await self._explained(event, kills) if isinstance(event, Exit) else event
+                    shortage.look()
+                    yield await self._explained(event, shortage) if isinstance(event, Exit) else event
         finally:
             self._running.discard(running)
 
@@ -146,16 +158,12 @@ class Bubble:
         if self._died.is_set():
             raise SandboxDied("The sandbox has ended")
 
-    async def _explained(self, done: Exit, kills_before: int) -> Exit:
+    async def _explained(self, done: Exit, shortage: Shortage) -> Exit:
         """Which limit of the sandbox, if any, made the command fail, or was overrun by it."""
         overrun = await self._watch.has_overrun()
-        if done.reason != "exited":
-            return done
-        if overrun or done.code == _FILE_SIZE_EXIT:
+        if done.reason == "exited" and (overrun or done.code == _FILE_SIZE_EXIT):
             return replace(done, reason="disk")
-        if done.code == 0:
-            return done
-        return replace(done, reason="memory") if cgroups.oom_kills(self._life.group) > kills_before else done
+        return shortage.explained(done)
 
     async def _on_full(self) -> None:
         """The workspace grows over its limit: end what runs. If that is not what makes it grow, end all."""
@@ -224,6 +232,8 @@ class Bubble:
         await emptied(self._life, may_kill=lambda: True, timeout_s=_EMPTY_TIMEOUT_S)
         await self._watch.stop()
         await self._door.close()
+        if self._egress is not None:
+            await self._egress.close()
         self._lives.forget(self._spec.workspace.session_id, self.sandbox_id)
         self._control.close()
         os.close(self._pidfd)

@@ -130,6 +130,8 @@ class BubblewrapDriver:
             uid=uid,
             limits=spec.limits,
             filtered=filtered,
+            folders={name: str(folder) for name, folder in spec.folders.items()},
+            egress=spec.reach is not None,
         )
         spawned = await self._spawner.spawn(order)
         gateway, reserve = self._places.gateway_socket, self._places.reserve_bytes

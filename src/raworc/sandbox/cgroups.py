@@ -107,6 +107,16 @@ def oom_kills(group: Group | None) -> int:
     return 0
 
 
+def processes_now(group: Group | None) -> int:
+    """How many processes and threads are in it; 0 where that is not counted."""
+    return _pids(group, "current")
+
+
+def most_processes(group: Group | None) -> int:
+    """How many there have been at once since it was made; 0 where that is not counted (before Linux 6.11)."""
+    return _pids(group, "peak")
+
+
 def can_freeze(group: Group | None) -> bool:
     """Whether :func:`freeze` works on it."""
     return group is not None and (group.version == 2 or _FREEZER in group.folders)  # noqa: PLR2004  a version
@@ -252,6 +262,14 @@ def _own_paths() -> dict[str, str]:
             root = points.get(name, "/")
             own[name] = path.removeprefix(root).lstrip("/")
     return own
+
+
+def _pids(group: Group | None, what: str) -> int:
+    if group is None:
+        return 0
+    folder = group.folders.get("pids") if group.version == 1 else _only(group)
+    said = _read(f"{folder}/pids.{what}").strip()
+    return int(said) if said.isdigit() else 0
 
 
 def _only(group: Group) -> str:

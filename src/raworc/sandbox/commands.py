@@ -85,7 +85,8 @@ class Answer:
         text = os.strerror(number)
         if number not in _AGENTS_FAULT:
             raise SandboxError(f"The sandbox could not start the command: {text}")
-        said = f"raworc: cannot start the command: {text}\n".encode()[: self._room]
+        why = "there are too many processes" if number == errno.EAGAIN else text
+        said = f"raworc: cannot start the command: {why}\n".encode()[: self._room]
         self.exit = Exit(code=_CANNOT_START, reason="exited", duration_ms=0, head_bytes=len(said))
         return said
 

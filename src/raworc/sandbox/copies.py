@@ -39,18 +39,22 @@ def _never() -> bool:
 
 @dataclass(frozen=True)
 class CopyRules:
-    """What bounds a copy: names at the top that are left out, the most bytes on disk, and a wish to stop it."""
+    """What bounds a copy: names at the top that are left out, the most bytes on disk, and a wish to stop it.
+
+    ``durable``: it is on disk when it has its name; without, who copies sees to that, or does not need it.
+    """
 
     leave_out: frozenset[str] = frozenset()
     max_bytes: int = UNMEASURABLE
     is_stopped: Callable[[], bool] = _never
+    durable: bool = True
 
 
 _NO_RULES: Final = CopyRules()
 
 
 def copy(source: Path, target: Path, uid: int | None, rules: CopyRules = _NO_RULES) -> None:
-    """Copy files, folders and links into ``target``, which must not exist: all of it or nothing, and on disk.
+    """Copy files, folders and links into ``target``, which must not exist: all of it or nothing.
 
     Links are copied as they are, hard links stay hard links, holes stay holes; what is neither file, folder nor
     link is left out. Modes (but set-user-id bits) and times are kept; ``uid`` owns the copy unless None. Others
@@ -68,6 +72,8 @@ def copy(source: Path, target: Path, uid: int | None, rules: CopyRules = _NO_RUL
     draft.mkdir(mode=OWNER_ALL)
     try:
         _Copy(uid, rules).run(source, draft)
+        if rules.durable:
+            sync(draft.parent)
         _settle(draft, target)
     except BaseException:
         remove(draft.parent, draft.name)
@@ -218,8 +224,7 @@ def _like(found: os.stat_result, made: int, uid: int | None) -> None:
 
 
 def _settle(draft: Path, target: Path) -> None:
-    """On disk first, then under its name, unless somebody took that."""
-    sync(draft.parent)
+    """Under its name, unless somebody took that."""
     folder = os.open(draft.parent, FOLDER)
     try:
         names = (os.fsencode(draft), os.fsencode(target))

@@ -9,10 +9,15 @@ from collections.abc import AsyncIterator, Collection, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import IO, Literal, Protocol
 
+from raworc.domain.egress import Reach
 from raworc.ids import SessionId
 
+FOLDERS_INSIDE = "/opt/agents"
+"""Where a sandbox has the folders that it is given for reading."""
+MAX_FOLDERS = 64
 MAX_FILE_BYTES = 26_214_400
 """The largest file that ``read`` and ``write`` handle (25 MiB)."""
 
@@ -101,7 +106,9 @@ class SandboxSpec:
 
     ``env`` is the whole environment of what runs inside but for PATH, HOME, LANG, TERM and TMPDIR, which the
     driver sets. ``epoch`` is the hold under which it is opened; the door (the gateway at 127.0.0.1:8787
-    inside) announces session and epoch to the gateway.
+    inside) announces session and epoch to the gateway. ``folders`` are folders of this node by name (letters, digits,
+    ``_``, ``-``), at most ``MAX_FOLDERS``: each is seen inside as ``/opt/agents/<name>``, for reading only.
+    ``reach``: an HTTP proxy at 127.0.0.1:8788 inside leads to these hosts; None: there is none.
     """
 
     workspace: Workspace
@@ -109,6 +116,8 @@ class SandboxSpec:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     limits: Limits = field(default_factory=Limits)
     network: str = "none"
+    reach: Reach | None = None
+    folders: Mapping[str, Path] = field(default_factory=dict[str, Path])
 
 
 @dataclass(frozen=True)
@@ -140,7 +149,8 @@ class Exit:
 
     ``code`` is the exit status (128 + n for a signal n). ``reason`` says who ended it; ``disk`` also that it ran into
     the workspace's limit, or ended by itself and left the workspace above it. ``left_out_bytes`` counts output that
-    was dropped from the middle; it belongs after ``head_bytes`` delivered bytes.
+    was dropped from the middle; it belongs after ``head_bytes`` delivered bytes. ``met`` says in words which limit of
+    the sandbox's it ran into, where that is known.
     """
 
     code: int
@@ -148,6 +158,7 @@ class Exit:
     duration_ms: int
     left_out_bytes: int = 0
     head_bytes: int = 0
+    met: str | None = None
 
 
 class Dialogue(Protocol):
@@ -272,8 +283,8 @@ class Files(Protocol):
         """A folder, or a file, as a tar.gz that is made piece by piece; names in it are relative to ``/agent``.
 
         Links are stored, never followed. What is neither file, folder nor link, what may not be opened and what
-        vanishes meanwhile is left out; a file that shrinks is filled with zeros, one that grows is cut. Making it
-        raises :class:`FileError` for a tree deeper than anybody's.
+        vanishes meanwhile is left out, and so is what has a path of 4,096 bytes or more; a file that shrinks is
+        filled with zeros, one that grows is cut.
         """
         ...
 
@@ -296,7 +307,8 @@ class Driver(Protocol):
         """Bring one up, its door included, and return when it can run commands.
 
         Creates the workspace when there is none. Waits until an earlier sandbox of the session is empty.
-        Raises :class:`SandboxUnavailable`, :class:`SandboxStartFailed`, :class:`PolicyNotSupported`.
+        Raises :class:`SandboxUnavailable`, :class:`SandboxStartFailed` (one of ``folders`` is not there, too),
+        :class:`PolicyNotSupported`.
         """
         ...
 

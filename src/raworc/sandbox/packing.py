@@ -30,22 +30,25 @@ class BadMember(SandboxError):
     """A member of an archive that no packed tree has."""
 
 
-def pack(tar: tarfile.TarFile, workspace: Path, prefix: str) -> None:
-    """Add a whole tree under ``prefix``. A tree that is not there is left out. Blocks.
+def pack(tar: tarfile.TarFile, workspace: Path, prefix: str) -> int:
+    """Add a tree under ``prefix``; how many of its folders were left out, with all in them. Blocks.
+
+    Those are left out that lie deeper than ``MAX_LEVELS``: no agent can keep all others from being packed. A tree
+    that is not there is left out.
 
     Raises:
-        SandboxError: it is deeper than ``MAX_LEVELS``.
         OSError: the disk.
     """
     try:
         top = open_top(workspace)
     except FileNotFoundError:
-        return
+        return 0
     packing = _Packing(tar)
     try:
         packing.run(top, prefix)
     finally:
         packing.close()
+    return packing.left_out
 
 
 class _Packing:
@@ -56,6 +59,7 @@ class _Packing:
         self._levels: list[Level] = []
         self._paths: list[str] = []
         self._linked: dict[int, str] = {}
+        self.left_out = 0
 
     def run(self, top: int, prefix: str) -> None:
         self._enter(top, prefix)
@@ -65,7 +69,8 @@ class _Packing:
                 os.close(self._levels.pop().folder)
                 self._paths.pop()
             elif len(self._levels) > MAX_LEVELS:
-                raise SandboxError(f"The workspace '{self._paths[0]}' is deeper than {MAX_LEVELS} folders")
+                self.left_out += len(level.names)
+                level.names.clear()
             else:
                 name = level.names.pop()
                 child = open_folder(level.folder, name)

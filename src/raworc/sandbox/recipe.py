@@ -5,10 +5,12 @@ itself gets an empty environment: it runs outside, and a variable like LD_PRELOA
 never reach it. Commands get their environment from the guest.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from raworc.sandbox.driver import FOLDERS_INSIDE
 
 GUEST_FOLDER: Final = "/run/raworc/raworc/sandbox/guest"
 PYTHON: Final = "/usr/bin/python3"
@@ -51,12 +53,13 @@ BASE_ENV: Final = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """What differs from one sandbox to the next. ``workspace`` is an absolute host path."""
+    """What differs from one sandbox to the next. ``workspace`` and each of ``folders`` is an absolute host path."""
 
     workspace: str
     memory_mb: int
     info_fd: int
     seccomp_fd: int | None
+    folders: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def shm_mb(self) -> int:
@@ -88,6 +91,8 @@ def options(recipe: Recipe, guest: dict[str, bytes], as_descriptor: Callable[[by
     for name, source in guest.items():
         made += ["--perms", "0444", "--ro-bind-data", str(as_descriptor(source)), f"{GUEST_FOLDER}/{name}"]
     made += ["--bind", recipe.workspace, "/agent", "--chdir", "/agent"]
+    for name, folder in recipe.folders.items():
+        made += ["--ro-bind", folder, f"{FOLDERS_INSIDE}/{name}"]
     made += ["--remount-ro", "/dev", "--remount-ro", "/"]  # both are memory that no limit of ours would bound
     if recipe.seccomp_fd is not None:
         made += ["--seccomp", str(recipe.seccomp_fd)]

@@ -25,7 +25,7 @@ from raworc.sandbox.host import bwrap_path
 from raworc.sandbox.lives import Life, Lives, emptied, life_from
 from raworc.sandbox.spawner_process import MAX_MESSAGE_BYTES, Order
 
-_DESCRIPTORS: Final = 4
+_DESCRIPTORS: Final = 5
 _PROGRAM: Final = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); from raworc.sandbox.spawner_process import main; main()"
 )
@@ -42,9 +42,10 @@ class Spawned:
 
     life: Life
     control: int
-    door: int
     pidfd: int
     errors: int
+    door: int
+    egress: int | None = None
 
 
 class Spawner:
@@ -87,7 +88,8 @@ class Spawner:
         try:
             async with self._orders:
                 channel.send(message)
-                return await asyncio.wait_for(waiting, _TIMEOUT_S)
+                async with asyncio.timeout(_TIMEOUT_S):
+                    return await waiting
         except (OSError, TimeoutError) as error:
             raise SandboxStartFailed(f"The sandbox did not start: the spawner does not answer ({error})") from error
         finally:

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from raworc.sandbox.cgroups import Group, Parents
 from raworc.sandbox.driver import Limits
 from raworc.sandbox.guest_code import GuestCode
 from raworc.sandbox.lives import Life, Lives, boot, process
-from raworc.sandbox.netns import Opening
+from raworc.sandbox.netns import DOOR_PORT, EGRESS_PORT, Opening
 
 CHANNEL_FD: Final = 0
 """Where the operator puts our end of the channel."""
@@ -53,6 +53,8 @@ class Order:
     uid: int | None
     limits: Limits
     filtered: bool
+    folders: dict[str, str] = field(default_factory=dict[str, str])
+    egress: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,16 +125,16 @@ class SpawnerProcess:
         return True
 
     def _start(self, order: Order) -> tuple[Life, list[int]]:
-        """The life, and descriptors: guest control, door listener, pidfd of pid 1, bwrap's error output."""
+        """The life, and descriptors: guest control, pidfd of pid 1, bwrap's error output, door, egress if asked for."""
         group = self._parents.create(order.sandbox_id, order.limits) if self._parents else None
         outside, inside = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         errors = os.memfd_create("errors")
         given: list[int] = []
         try:
             with outside, inside:
-                life, pidfd, door = self._launch(order, group, (inside.fileno(), errors), given)
+                life, pidfd, listeners = self._launch(order, group, (inside.fileno(), errors), given)
                 self._lives.record(SessionId(uuid.UUID(order.session)), life)
-                return life, [os.dup(outside.fileno()), door, pidfd, errors]
+                return life, [os.dup(outside.fileno()), pidfd, errors, *listeners]
         except BaseException:
             os.close(errors)
             if group is not None:
@@ -145,7 +147,7 @@ class SpawnerProcess:
 
     def _launch(
         self, order: Order, group: Group | None, ends: tuple[int, int], given: list[int]
-    ) -> tuple[Life, int, int]:
+    ) -> tuple[Life, int, list[int]]:
         """Start bwrap; join the groups and open the door while it builds and its guest starts.
 
         Nothing of an agent's runs before the operator, who waits for our answer, has sent the first command.
@@ -158,6 +160,7 @@ class SpawnerProcess:
             memory_mb=order.limits.memory_mb,
             info_fd=info_end,
             seccomp_fd=made.descriptor(self._filter) if order.filtered and self._filter else None,
+            folders=order.folders,
         )
         guest = self._code.files()
         arguments = recipe.options(files, guest, made.descriptor)
@@ -172,15 +175,15 @@ class SpawnerProcess:
         try:
             init = process(_child_pid(info))
             pidfd = os.pidfd_open(init.pid)
-            opening = Opening(init.pid)
+            opening = Opening(init.pid, (DOOR_PORT, EGRESS_PORT) if order.egress else (DOOR_PORT,))
             for pid in (bwrap, init.pid):
                 cgroups.join(group, pid)  # the kernel may take 20 ms for the first
-            door = opening.listener()
+            listeners = opening.listeners()
         except (OSError, ValueError) as error:
             os.kill(bwrap, signal.SIGKILL)
             raise StartError(_first_words(ends[1]) or str(error)) from error
         life = Life(order.sandbox_id, init, process(os.getpid()), group, boot())
-        return life, pidfd, door
+        return life, pidfd, listeners
 
     def _become_bwrap(self, order: Order, inherited: Inherited, command: list[str]) -> None:
         """In the child: take the limits, drop to the session's user, execute. Never returns."""

@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.clock import now
 from raworc.domain.access import Grant, Scope, is_admin, rule
-from raworc.errors import BadRequest, FieldError, Unauthorized
+from raworc.errors import BadRequest, FieldError, Forbidden, Unauthorized
 from raworc.services.passwords import Passwords
 from raworc.services.proofs import Proofs
+from raworc.services.together import Together
 from raworc.services.tokens import LoginClaims, Tokens
 from raworc.settings import DEFAULT_PASSWORD
 from raworc.store import accounts as store
@@ -28,6 +29,7 @@ MAX_TTL_HOURS: Final = 8760.0
 _WRONG: Final = "Wrong name or password"
 _CHANGE_IT: Final = "This is the documented first password: change it (raworc operators password NAME)"
 _INVALID: Final = "Invalid or expired token"
+_AGENTS_OWN: Final = "An agent's own token reads that agent, writes to its responses and moves its state: log in"
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,15 @@ class Caller:
         """Names the token."""
         return self.claims.token_id
 
+    @property
+    def agent_id(self) -> uuid.UUID | None:
+        """The agent whose own token this is: all that its maker may do with that agent, and nothing else."""
+        return self.claims.agent_id
+
     @cached_property
     def is_admin(self) -> bool:
         """Whether everything is granted everywhere."""
-        return is_admin(self.grants)
+        return self.agent_id is None and is_admin(self.grants)
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,7 @@ class Accounts:
         self._tokens = tokens
         self._passwords = passwords or Passwords()
         self._proofs = Proofs(db, self._passwords)
+        self._standing = Together(self._read)
 
     async def login(
         self, name: str, password: str, *, contract: str, ttl_hours: float | None = None, address: str | None = None
@@ -108,17 +116,30 @@ class Accounts:
         answer = self.issue(account, contract, ttl_s)
         return replace(answer, notice=_CHANGE_IT if password == DEFAULT_PASSWORD else None)
 
-    async def authenticate(self, token: str, address: str | None = None) -> Caller:
+    async def authenticate(self, token: str, address: str | None = None, *, of_agent: bool = False) -> Caller:
         """The caller behind a login token, as the account stands now. ``address``: where the request comes from.
+
+        ``of_agent``: an agent's own token will do, too.
 
         Raises:
             Unauthorized: not a login token of ours, at its end, or of an account that changed since.
+            Forbidden: an agent's own token, where that will not do.
         """
         claims = self._tokens.read(token)
         if not isinstance(claims, LoginClaims):
             raise Unauthorized(_INVALID)
-        async with self._db.reading() as conn:
-            return await _standing(conn, claims, address)
+        caller = _standing(await self._standing.get(claims.account_id), claims, address)
+        if not of_agent:
+            check_person(caller)
+        return caller
+
+    def contract_of(self, token: str) -> str | None:
+        """The contract that a token of ours was issued under, whether or not its account still counts."""
+        try:
+            claims = self._tokens.read(token)
+        except Unauthorized:
+            return None
+        return claims.contract if isinstance(claims, LoginClaims) else None
 
     def issue(self, account: AccountRow, contract: str, ttl_s: int) -> LoginAnswer:
         """A token for an account, whoever asked for it."""
@@ -126,9 +147,28 @@ class Accounts:
         role = "admin" if is_admin(grants_of(account.grants)) else "user"
         return LoginAnswer(token, expires_at, account.name, role)
 
+    def issue_for_agent(self, maker: Caller, agent_id: uuid.UUID, ttl_s: int) -> tuple[str, datetime]:
+        """An agent's own token, which ends with those of its maker; and when it ends at the latest."""
+        claims = maker.claims
+        return self._tokens.login(claims.account_id, claims.version, claims.contract, ttl_s=ttl_s, agent_id=agent_id)
+
     def close(self) -> None:
         """Let the threads go that check passwords."""
         self._passwords.close()
+
+    async def _read(self, account_ids: frozenset[uuid.UUID]) -> dict[uuid.UUID, AccountRow]:
+        async with self._db.reading() as conn:
+            return await store.by_ids(conn, account_ids)
+
+
+def check_person(caller: Caller) -> None:
+    """Nothing, for a login.
+
+    Raises:
+        Forbidden: it is an agent's own token.
+    """
+    if caller.agent_id is not None:
+        raise Forbidden(_AGENTS_OWN)
 
 
 async def renewed(conn: AsyncConnection, caller: Caller) -> Caller:
@@ -139,11 +179,10 @@ async def renewed(conn: AsyncConnection, caller: Caller) -> Caller:
     """
     if caller.claims.expires_at < now():
         raise Unauthorized(_INVALID)
-    return await _standing(conn, caller.claims, caller.address)
+    return _standing(await store.by_id(conn, caller.claims.account_id), caller.claims, caller.address)
 
 
-async def _standing(conn: AsyncConnection, claims: LoginClaims, address: str | None) -> Caller:
-    account = await store.by_id(conn, claims.account_id)
+def _standing(account: AccountRow | None, claims: LoginClaims, address: str | None) -> Caller:
     if account is None or not account.is_in_use or account.version != claims.version:
         raise Unauthorized(_INVALID)
     return Caller(account.id, account.name, grants_of(account.grants), claims, address)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, Final, Generic, TypeVar, cast, get_args
 
 from msgspec import Struct
@@ -16,13 +17,16 @@ from raworc.domain.names import is_agent_name
 from raworc.domain.text import storable_text
 from raworc.errors import BadRequest, Conflict, FieldError, Forbidden, NotFound
 from raworc.ids import new_id
+from raworc.services import audit
 from raworc.services.accounts import Caller
 from raworc.services.answers import Keep, unkept
+from raworc.services.audit import Deed
 from raworc.services.births import Birth, born
 from raworc.services.changes import Change, cancelled
 from raworc.services.progress import StateChanged
 from raworc.services.queue import QueueLimits
 from raworc.services.secrets import Secrets, check_secrets
+from raworc.services.together import Together
 from raworc.settings import Settings
 from raworc.store import agents as store
 from raworc.store import sessions, turns
@@ -41,7 +45,6 @@ __all__ = [
     "absent",
     "find",
     "find_locked",
-    "find_shown",
     "find_shown_locked",
     "may_touch",
     "taken",
@@ -119,12 +122,6 @@ async def find(conn: AsyncConnection, caller: Caller, name: str, verb: Verb) -> 
     return _permitted(await store.find(conn, name) if is_agent_name(name) else None, caller, name, verb)
 
 
-async def find_shown(conn: AsyncConnection, caller: Caller, name: str) -> AgentRow:
-    """The agent, if the caller may look at it: also another's that is published. Raises as :func:`find`."""
-    row = await store.find(conn, name) if is_agent_name(name) else None
-    return row if row is not None and row.is_published else _permitted(row, caller, name, "get")
-
-
 async def find_shown_locked(conn: AsyncConnection, caller: Caller, name: str) -> AgentRow:
     """The agent that the caller may change, or any published one, locked as by :func:`find_locked`."""
     row = await store.find_locked(conn, name) if is_agent_name(name) else None
@@ -145,7 +142,18 @@ async def shown(conn: AsyncConnection, caller: Caller, name: str, keep: Keep[Age
 
 def view(row: AgentRow, caller: Caller | None) -> AgentView:
     """What the caller is shown of an agent; None is anybody, whom only published ones are shown."""
-    private = caller is not None and may_touch(caller, "update", row)
+    return _view(row, private=caller is not None and may_touch(caller, "update", row))
+
+
+def _views(rows: Sequence[AgentRow], caller: Caller) -> list[AgentView]:
+    @cache
+    def private(space: str, *, owner: bool) -> bool:  # asked once for a page's many rows of few spaces
+        return may(caller.grants, "update", "agents", space=space, owner=owner)
+
+    return [_view(row, private=private(row.space, owner=row.owner_id == caller.account_id)) for row in rows]
+
+
+def _view(row: AgentRow, *, private: bool) -> AgentView:
     busy_from = row.busy_from or row.busy_hold_from or row.queued_from
     return AgentView(
         name=row.name,
@@ -180,7 +188,9 @@ def view(row: AgentRow, caller: Caller | None) -> AgentView:
 
 
 def may_touch(caller: Caller, verb: Verb, row: AgentRow) -> bool:
-    """Whether the caller may ``verb`` this agent."""
+    """Whether the caller may ``verb`` this agent. An agent's own token may nothing with any other."""
+    if caller.agent_id not in {None, row.id}:
+        return False
     return may(caller.grants, verb, "agents", space=row.space, owner=row.owner_id == caller.account_id)
 
 
@@ -191,6 +201,7 @@ class Agents:
         self._db = db
         self._secrets = secrets
         self._limits = QueueLimits.of(settings)
+        self._shown = Together(self._read)
 
     async def create(self, caller: Caller, new: NewAgent, keep: Keep[AgentView] = unkept) -> AgentView:
         """Make an agent: its session starts in ``init``, a ``prompt`` becomes its first turn.
@@ -208,6 +219,7 @@ class Agents:
         async def work(conn: AsyncConnection) -> AgentView:
             agent_id = await born(conn, caller, birth, self._limits)
             await self._secrets.put(conn, agent_id, birth.home.space, new.secrets)
+            await audit.done(conn, caller, Deed("create", "agents", new.name, birth.home.space))
             return await shown(conn, caller, new.name, keep)
 
         try:
@@ -217,8 +229,8 @@ class Agents:
 
     async def get(self, caller: Caller, name: str) -> AgentView:
         """One agent, the caller's or a published one. Raises as :func:`find`."""
-        async with self._db.reading() as conn:
-            return view(await find_shown(conn, caller, name), caller)
+        row = await self._shown.get(name.lower()) if is_agent_name(name) else None
+        return view(row if row is not None and row.is_published else _permitted(row, caller, name, "get"), caller)
 
     async def page(self, caller: Caller, wanted: AgentFilter) -> Page[AgentView]:
         """Agents that the caller may see, newest first.
@@ -231,7 +243,7 @@ class Agents:
         conditions = _wanted(caller, wanted)
         async with self._db.reading() as conn:
             rows, total = await store.page(conn, conditions, limit=limit, offset=offset)
-        return Page([view(row, caller) for row in rows], total, limit, offset)
+        return Page(_views(rows, caller), total, limit, offset)
 
     async def update(self, caller: Caller, name: str, change: AgentChange) -> AgentView:
         """Change what is given.
@@ -247,6 +259,7 @@ class Agents:
             row = await find_locked(conn, caller, name, "update")
             await store.update(conn, row.id, domain.changed(change, row.limits))
             await sessions.set_timeouts(conn, row.session_id, idle_timeout_s=idle_s, busy_timeout_s=busy_s)
+            await audit.done(conn, caller, Deed("update", "agents", row.name, row.space))
             return view(await find(conn, caller, name, "get"), caller)
 
         return await self._db.run(work)
@@ -263,8 +276,13 @@ class Agents:
             await (ending + Change((StateChanged("terminated"),))).write(conn, row.session_id)
             await sessions.want(conn, row.session_id, "terminated")
             await store.delete(conn, row.id)
+            await audit.done(conn, caller, Deed("delete", "agents", row.name, row.space))
 
         await self._db.run(work)
+
+    async def _read(self, names: frozenset[str]) -> dict[str, AgentRow]:
+        async with self._db.reading() as conn:
+            return await store.find_all(conn, names)
 
 
 def absent(name: str) -> NotFound:

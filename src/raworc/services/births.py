@@ -69,7 +69,7 @@ async def _check_space(conn: AsyncConnection, caller: Caller, space: str) -> Non
     if space == DEFAULT_SPACE and allowed:
         return
     seen = allowed or may(caller.grants, "read", "spaces", space=space)
-    if not seen or not await spaces.exists(conn, space):
+    if not seen or not await spaces.keeps(conn, space):
         raise NotFound(f"Space '{space}' not found")
     if not allowed:
         raise Forbidden(f"Account '{caller.name}' may not create agents in space '{space}'")

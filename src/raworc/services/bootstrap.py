@@ -18,7 +18,20 @@ DEFAULT_SPACE: Final = "default"
 _LOCK: Final = 7_236_902  # any number that is ours alone
 _ROLES: Final = {
     "admin": [{"resources": ["*"], "verbs": ["*"], "scope": "global"}],
-    "self-service": [{"resources": ["own-agents"], "verbs": ["*"], "scope": "space"}],
+    "operator": [
+        {
+            "resources": ["sessions", "agents", "secrets"],
+            "verbs": ["create", "read", "update", "delete", "list"],
+            "scope": "space",
+        },
+        {"resources": ["secrets"], "verbs": ["read-values"], "scope": "space"},
+        {"resources": ["spaces"], "verbs": ["read", "list"], "scope": "global"},
+    ],
+    "developer": [
+        {"resources": ["sessions", "agents"], "verbs": ["create", "read", "update", "list"], "scope": "space"},
+        {"resources": ["secrets"], "verbs": ["read", "list"], "scope": "space"},
+    ],
+    "self-service": [{"resources": ["own-agents", "own-keys"], "verbs": ["*"], "scope": "space"}],
 }
 
 
@@ -45,10 +58,10 @@ async def _first_account(conn: AsyncConnection, passwords: Passwords, password: 
     account_id = new_id()
     hashed = await passwords.hash(password)
     await conn.execute(insert(accounts).values(id=account_id, name=ADMIN, space=DEFAULT_SPACE, password_hash=hashed))
-    await _bind(conn, "admin", account_id)
-    await _bind(conn, "self-service", None)
+    await _bind(conn, "admin-binding", "admin", {"account_id": account_id})
+    await _bind(conn, "everyone", "self-service", {"account_id": None, "subject_kind": "Group"})
 
 
-async def _bind(conn: AsyncConnection, role: str, account_id: object) -> None:
+async def _bind(conn: AsyncConnection, name: str, role: str, subject: dict[str, object]) -> None:
     role_id = select(roles.c.id).where(roles.c.name == role).scalar_subquery()
-    await conn.execute(insert(bindings).values(id=new_id(), role_id=role_id, account_id=account_id))
+    await conn.execute(insert(bindings).values(id=new_id(), name=name, builtin=True, role_id=role_id, **subject))

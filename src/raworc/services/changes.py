@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.clock import now, rfc3339
+from raworc.domain.sessions import Role
 from raworc.domain.turns import note
 from raworc.ids import new_id
 from raworc.services import progress
@@ -15,7 +16,7 @@ from raworc.services.progress import Entry, NewTurn, ResponseChanged, SegmentAdd
 from raworc.store.turns import OpenTurn
 
 Json = dict[str, Any]
-CancelReason = Literal["user_cancel", "interrupt", "sleep", "delete"]
+CancelReason = Literal["user_cancel", "interrupt", "sleep", "delete", "suspend", "terminate", "fail"]
 WakeReason = Literal["user_wake", "implicit_wake"]
 
 
@@ -46,16 +47,34 @@ def compaction_queued(turn_id: uuid.UUID, agent_id: uuid.UUID, by: str) -> Chang
     return Change((ResponseChanged(turn_id, "pending"),), (turn,))
 
 
-def woken(agent_id: uuid.UUID, by: str, reason: WakeReason) -> Change:
+def asked(turn_id: uuid.UUID, content: str, by: str, metadata: Json | None = None) -> Change:
+    """A message joins the queue of a session of spaces; who answers it is decided when it is taken."""
+    given: Json = {"content": _text(content), **({"metadata": metadata} if metadata else {})}
+    turn = NewTurn(turn_id, None, "input", "pending", given, by, reply_id=new_id())
+    return Change((ResponseChanged(turn_id, "pending"),), (turn,))
+
+
+def said(
+    turn_id: uuid.UUID, role: Role, content: str, by: str, *, agent_id: uuid.UUID | None, metadata: Json
+) -> Change:
+    """A message that nobody answers: it belongs to the conversation from now on."""
+    given: Json = {"content": _text(content), "role": role, **({"metadata": metadata} if metadata else {})}
+    turn = NewTurn(turn_id, agent_id, "said", "completed", given, by)
+    return Change((ResponseChanged(turn_id, "completed"),), (turn,))
+
+
+def woken(agent_id: uuid.UUID | None, by: str, reason: WakeReason) -> Change:
     """A session leaves its sleep."""
     told = {"type": "woke", "reason": reason, "note": None, "by": by, "at": rfc3339(now())}
     return marked(agent_id, told, by) + Change((StateChanged("init"),))
 
 
-def slept(agent_id: uuid.UUID, turns: Sequence[OpenTurn], by: str, remark: str | None) -> Change:
+def slept(
+    agent_id: uuid.UUID | None, turns: Sequence[OpenTurn], by: str, remark: str | None, reason: CancelReason = "sleep"
+) -> Change:
     """A session falls asleep by a person's wish; its open ``turns`` do not survive that."""
     told = {"type": "slept", "reason": "user", "note": remark, "by": by, "at": rfc3339(now())}
-    return cancelled(turns, "sleep") + marked(agent_id, told, by) + Change((StateChanged("slept"),))
+    return cancelled(turns, reason) + marked(agent_id, told, by) + Change((StateChanged("slept"),))
 
 
 def cancelled(turns: Sequence[OpenTurn], reason: CancelReason) -> Change:
@@ -74,7 +93,7 @@ def appended(turn_id: uuid.UUID, segments: Sequence[Json]) -> Change:
     return Change(tuple(SegmentAdded(turn_id, segment) for segment in segments))
 
 
-def marked(agent_id: uuid.UUID, told: Json, by: str, turn_id: uuid.UUID | None = None) -> Change:
+def marked(agent_id: uuid.UUID | None, told: Json, by: str, turn_id: uuid.UUID | None = None) -> Change:
     """A completed turn with an empty input that tells one thing."""
     marker = NewTurn(turn_id or new_id(), agent_id, "marker", "completed", {"content": []}, by)
     entries = (SegmentAdded(marker.turn_id, told), ResponseChanged(marker.turn_id, "completed"))
@@ -84,4 +103,11 @@ def marked(agent_id: uuid.UUID, told: Json, by: str, turn_id: uuid.UUID | None =
 _NEVER_RUN: Final = {
     "sleep": "The agent went to sleep before this turn was run",
     "delete": "The agent was deleted before this turn was run",
+    "suspend": "The session was suspended before this message was answered",
+    "terminate": "The session was terminated before this message was answered",
+    "fail": "The session was put out of order before this message was answered",
 }
+
+
+def _text(content: str) -> list[Json]:
+    return [{"type": "text", "content": content}]

@@ -12,9 +12,10 @@ from raworc.domain.compaction import Basis, Measured, cleared, restored
 from raworc.domain.lifecycle import ASLEEP
 from raworc.errors import Conflict, Unavailable
 from raworc.ids import new_id
-from raworc.services import agents
+from raworc.services import agents, audit
 from raworc.services.accounts import Caller
 from raworc.services.answers import Keep, unkept
+from raworc.services.audit import Deed
 from raworc.services.changes import compaction_queued, marked, woken
 from raworc.services.queue import QueueLimits, check_room
 from raworc.services.turns import Turns
@@ -76,6 +77,7 @@ class Context:
             if made is None:
                 raise LookupError("A cutoff that builds on any other is always made")
             await marked(row.id, cleared(rfc3339(made.at)), caller.name, marker).write(conn, row.session_id)
+            await audit.done(conn, caller, Deed("clear-context", "agents", row.name, row.space))
             usage = self._usage(row.name, await store.measure(conn, row.session_id))
             await keep(conn, usage)
             return usage
@@ -96,6 +98,7 @@ class Context:
                 raise Conflict(f"Agent '{row.name}' has its whole context: there is no cutoff to take back")
             told = restored(None if at is None else rfc3339(at))
             await marked(row.id, told, caller.name).write(conn, row.session_id)
+            await audit.done(conn, caller, Deed("restore-context", "agents", row.name, row.space))
             usage = self._usage(row.name, await store.measure(conn, row.session_id))
             await keep(conn, usage)
             return usage
@@ -143,6 +146,7 @@ class Context:
             change = woken(row.id, caller.name, "implicit_wake") + change
             await sessions.want(conn, row.session_id, "idle")
         await change.write(conn, row.session_id)
+        await audit.done(conn, caller, Deed("compact-context", "agents", row.name, row.space))
         return turn_id
 
     def _usage(self, name: str, measured: Measured) -> ContextUsage:

@@ -35,10 +35,10 @@ _AWAY_S: Final = 1.0
 
 @dataclass(frozen=True)
 class Event:
-    """One event. ``id`` is its stored number; running text and pings have none."""
+    """One event. ``id`` is its stored number; running text, conversations and pings have none."""
 
     id: int | None
-    name: Literal["segment", "response", "state", "delta", "ping"]
+    name: Literal["segment", "response", "state", "delta", "ping", "request", "conversation", "log"]
     data: Json
 
 

@@ -31,8 +31,10 @@ from raworc.sandbox.driver import (
     Workspace,
     WorkspaceFull,
 )
-from raworc.services import agents
+from raworc.services import agents, audit
 from raworc.services.accounts import Caller
+from raworc.services.audit import Deed
+from raworc.services.storage import Storage
 from raworc.store.database import Database
 
 T = TypeVar("T")
@@ -65,9 +67,12 @@ class AgentFiles:
     nothing is, and ``Conflict`` while the agent sleeps.
     """
 
-    def __init__(self, db: Database, files: Callable[[Workspace], Files], draft_dir: Path) -> None:
+    def __init__(
+        self, db: Database, files: Callable[[Workspace], Files], draft_dir: Path, storage: Storage | None = None
+    ) -> None:
         """``draft_dir`` is where large files are kept, without a name, while they come."""
         self._db = db
+        self._storage = storage or Storage()
         self._draft_dir = draft_dir
         self._files = files
         self._slots = asyncio.Semaphore(_AT_ONCE)
@@ -130,12 +135,14 @@ class AgentFiles:
         Raises:
             BadRequest: also where a folder, a pipe or a link out of the workspace is.
             Conflict: also when the agent's sandbox did not come up within some seconds.
-            StorageFull: there is no room for it.
+            StorageFull: there is no room for it, or not enough for new work.
         """
         check_path(path)
         await self._until_there(caller, name)
+        self._storage.check()
         with _translated(), tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, dir=str(self._draft_dir)) as draft:
             await _drafted(draft, data)
+            await self._about_to(caller, name, "write-file", path)
             return _shown(await self._run(caller, name, "update", lambda files: files.write(path, draft)))
 
     async def delete(self, caller: Caller, name: str, path: str) -> None:
@@ -145,7 +152,17 @@ class AgentFiles:
             Conflict: also for a directory that is not empty.
         """
         check_path(path)
+        await self._about_to(caller, name, "delete-file", path)
         await self._run(caller, name, "update", lambda files: files.delete(path))
+
+    async def _about_to(self, caller: Caller, name: str, verb: str, path: str) -> None:
+        """Files are no rows, and change in no transaction: who may change one is kept before he does.
+
+        So nothing is ever changed without an entry, and an entry may be about a change that failed.
+        """
+        async with self._db.transaction() as conn:
+            row = await agents.find(conn, caller, name, "update")
+            await audit.done(conn, caller, Deed(verb, "agents", row.name, row.space, {"path": storable_text(path)}))
 
     async def _run(self, caller: Caller, name: str, verb: Verb, work: Callable[[Files], T]) -> T:
         workspace = await self._workspace(caller, name, verb)

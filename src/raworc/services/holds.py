@@ -14,9 +14,10 @@ from raworc.domain.duties import Situation
 from raworc.errors import LostHold
 from raworc.ids import SessionId, WorkerId
 from raworc.services.progress import Fence
-from raworc.services.workers import DEAD_AFTER_S
+from raworc.services.workers import DEAD_AFTER_S, is_dead
 from raworc.store import holds as store
 from raworc.store.database import Database
+from raworc.store.shared_sessions import KIND
 
 _ORPHANS_AT_ONCE: Final = 100
 
@@ -30,6 +31,7 @@ class Hold:
     space: str
     worker_id: WorkerId
     epoch: int
+    is_shared: bool = False  # of a space; else the home of a named agent
 
     @property
     def fence(self) -> Fence:
@@ -51,7 +53,7 @@ class Holds:
         """Learn which other holders are dead; claims count their sessions as free until the next time."""
         async with self._db.reading() as conn:
             others = await store.holders(conn, self._worker_id, DEAD_AFTER_S)
-        self._dead = [holder.worker_id for holder in others if self._is_dead(holder)]
+        self._dead = [holder.worker_id for holder in others if is_dead(holder, self._node, self._has_ended)]
 
     async def claim(
         self, *, held: Collection[SessionId], limit: int, only: Sequence[SessionId] | None = None
@@ -98,12 +100,9 @@ class Holds:
         async with self._db.transaction() as conn:
             await store.release(conn, self._worker_id, session_ids)
 
-    def _is_dead(self, holder: store.Holder) -> bool:
-        here = holder.node is None or holder.node == self._node
-        return self._has_ended(holder.worker_id) if here else holder.late
-
     def _claim(self, held: Collection[SessionId]) -> store.Claim:
         return store.Claim(self._worker_id, self._node, self._dead, tuple(held))
 
     def _hold(self, claimed: store.Claimed) -> Hold:
-        return Hold(SessionId(claimed.session_id), claimed.number, claimed.space, self._worker_id, claimed.epoch)
+        session_id, is_shared = SessionId(claimed.session_id), claimed.kind == KIND
+        return Hold(session_id, claimed.number, claimed.space, self._worker_id, claimed.epoch, is_shared)

@@ -1,5 +1,7 @@
-"""Tokens that an administrator makes for others: for people and programs whose passwords are none of ours."""
+"""Tokens made for others: by administrators for people and programs, by whoever looks after an agent for that agent."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -8,7 +10,8 @@ from raworc.domain.agents import DEFAULT_SPACE
 from raworc.domain.names import check_account_name
 from raworc.errors import BadRequest, Conflict, FieldError, Forbidden
 from raworc.ids import new_id
-from raworc.services.accounts import Accounts, Caller, LoginAnswer, ttl_s_of
+from raworc.services import agents, audit
+from raworc.services.accounts import Accounts, Caller, LoginAnswer, renewed, ttl_s_of
 from raworc.services.audit import Deed
 from raworc.services.operators import RESOURCE, Role, changed
 from raworc.store import accounts, operators
@@ -16,6 +19,15 @@ from raworc.store.accounts import AccountRow
 from raworc.store.database import Database
 
 _NO_PASSWORD: Final = "none"  # noqa: S105  no hash, so no password matches it
+
+
+@dataclass(frozen=True)
+class AgentToken:
+    """An agent's own token, and its name as it is stored."""
+
+    token: str
+    expires_at: datetime
+    agent_name: str
 
 
 class Minting:
@@ -46,6 +58,25 @@ class Minting:
             return answer
 
         return await changed(self._db, caller, deed, work)
+
+    async def for_agent(self, caller: Caller, name: str, ttl_hours: float | None) -> AgentToken:
+        """An agent's own token, for a program that works for it from outside: it counts for that agent alone.
+
+        It ends with the agent, when its maker may not change the agent any more, and with its maker's own tokens.
+        Raises as ``agents.find``.
+
+        Raises:
+            BadRequest: ``ttl_hours`` is outside its range.
+        """
+        ttl_s = ttl_s_of(ttl_hours)
+
+        async def work(conn: AsyncConnection) -> AgentToken:
+            by = await renewed(conn, caller)
+            row = await agents.find(conn, by, name, "update")
+            await audit.done(conn, by, Deed("create-token", "agents", row.name, row.space, {"ttl_s": ttl_s}))
+            return AgentToken(*self._accounts.issue_for_agent(by, row.id, ttl_s), row.name)
+
+        return await self._db.run(work)
 
 
 async def _account(conn: AsyncConnection, principal: str, role: Role) -> AccountRow:

@@ -5,8 +5,8 @@ for an administrator would make him one. Changes are made one after another, eac
 that two administrators who remove each other leave one.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, TypeVar
@@ -15,12 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.domain.access import covers, is_admin, may, spaces_for
 from raworc.domain.agents import DEFAULT_SPACE
-from raworc.domain.names import check_account_name, is_account_name
+from raworc.domain.names import check_account_name, is_account_name, uuid_of
 from raworc.domain.text import storable_text
-from raworc.errors import BadRequest, Conflict, FieldError, Forbidden, NotFound
+from raworc.errors import BadRequest, Conflict, FieldError, Forbidden, Hidden, NotFound
 from raworc.ids import new_id
-from raworc.services import audit
-from raworc.services.accounts import Caller, grants_of, renewed
+from raworc.services import audit, spaces
+from raworc.services.accounts import Caller, grants_of
 from raworc.services.answers import Keep, unkept
 from raworc.services.audit import Deed
 from raworc.services.passwords import Passwords, check_password
@@ -32,6 +32,7 @@ from raworc.store.operators import OperatorRow, Wanted
 T = TypeVar("T")
 Role = Literal["admin", "user"]
 Verb = Literal["get", "update", "delete"]
+Finding = Callable[[AsyncConnection, Caller, str, Verb], Awaitable[OperatorRow]]
 
 RESOURCE: Final = "service-accounts"
 
@@ -40,7 +41,9 @@ RESOURCE: Final = "service-accounts"
 class OperatorView:
     """An account as it is shown."""
 
+    id: uuid.UUID
     user: str
+    space: str | None
     description: str | None
     active: bool
     created_at: datetime
@@ -51,13 +54,17 @@ class OperatorView:
 
 @dataclass(frozen=True)
 class NewOperator:
-    """A new account. ``role``: ``admin`` may do everything everywhere, ``user`` what everybody may."""
+    """A new account. ``role``: ``admin`` may do everything everywhere, ``user`` what everybody may.
+
+    ``space``: where it belongs, which gives it no rights there; None: nowhere in particular.
+    """
 
     name: str
     password: str
     description: str | None = None
     active: bool = True
     role: Role = "user"
+    space: str | None = DEFAULT_SPACE
 
 
 @dataclass(frozen=True)
@@ -67,19 +74,17 @@ class OperatorChange:
     description: str | None = None
     active: bool | None = None
     role: Role | None = None
+    space: str | None = None
 
 
 class Operators:
-    """Accounts, by those who may see or change them."""
+    """Accounts, by those who may see or change them. ``finding``: :func:`find` or :func:`find_hiding`."""
 
-    def __init__(self, db: Database, passwords: Passwords) -> None:
+    def __init__(self, db: Database, passwords: Passwords, finding: Finding | None = None) -> None:
         self._db = db
+        self._find = finding or find
         self._passwords = passwords
         self._proofs = Proofs(db, passwords)
-
-    async def refused(self, caller: Caller, verb: str, resource: str) -> None:
-        """Keep that the caller wanted what no role of his allows."""
-        await audit.refused(self._db, caller, Deed(verb, resource))
 
     async def page(self, caller: Caller, *, limit: int, offset: int) -> list[OperatorView]:
         """Accounts that the caller may see, by name; one's own always."""
@@ -89,8 +94,9 @@ class Operators:
 
     async def get(self, caller: Caller, name: str) -> OperatorView:
         """One account. Raises as :func:`find`."""
-        async with self._db.reading() as conn:
-            return view(await find(conn, caller, name, "get"))
+        deed = Deed("get", RESOURCE, _shown(name))
+        async with audit.refusals_kept(self._db, caller, deed), self._db.reading() as conn:
+            return view(await self._find(conn, caller, name, "get"))
 
     async def create(self, caller: Caller, new: NewOperator, keep: Keep[OperatorView] = unkept) -> OperatorView:
         """Make an account.
@@ -98,20 +104,20 @@ class Operators:
         Raises:
             BadRequest: name or password outside its rules.
             Forbidden: the caller may not, or not with this role.
+            NotFound: no such space, or none that the caller may see.
             Conflict: the name is taken, in any case of its letters.
         """
         check_account_name(new.name, "user")
         check_password(new.password, "pass")
         hashed = await self._passwords.hash(new.password)
-        deed = Deed("create", RESOURCE, new.name, DEFAULT_SPACE, {"role": new.role, "active": new.active})
+        deed = Deed("create", RESOURCE, new.name, new.space, {"role": new.role, "active": new.active})
 
         async def work(conn: AsyncConnection, by: Caller) -> OperatorView:
-            if not may(by.grants, "create", RESOURCE, space=DEFAULT_SPACE):
-                raise _forbidden(by, "create")
+            await _check_place(conn, by, new.space)
             if new.role == "admin":
                 _check_admin(by)
             account_id = new_id()
-            values = {"id": account_id, "name": new.name, "space": DEFAULT_SPACE, "password_hash": hashed}
+            values = {"id": account_id, "name": new.name, "space": new.space, "password_hash": hashed}
             text = None if new.description is None else storable_text(new.description)
             await store.insert(conn, {**values, "description": text, "active": new.active})
             if new.role == "admin":
@@ -138,20 +144,24 @@ class Operators:
             values["description"] = storable_text(change.description)
         if change.active is not None:
             values["active"] = change.active
+        if change.space is not None:
+            values["space"] = change.space
         if not values and change.role is None:
-            raise BadRequest("Nothing to change: give 'description', 'active' or 'role'")
-        told = {"active": change.active, "role": change.role}
+            raise BadRequest("Nothing to change: give at least one field")
+        told = {"active": change.active, "role": change.role, "space": change.space}
         deed = Deed(
             "update", RESOURCE, _shown(name), details={key: value for key, value in told.items() if value is not None}
         )
 
         async def work(conn: AsyncConnection, by: Caller) -> OperatorView:
-            row = await find(conn, by, name, "update")
+            row = await self._find(conn, by, name, "update")
+            if change.space not in {None, row.space}:
+                await _check_place(conn, by, change.space)
             await store.update(conn, row.id, values, revoke=change.active is False)
             if change.role is not None:
                 await _set_role(conn, by, row, change.role)
             await check_admin_left(conn, row.name)
-            return await _view_now(conn, name)
+            return await _view_now(conn, row.name)
 
         return await changed(self._db, caller, deed, work)
 
@@ -164,7 +174,7 @@ class Operators:
         """
 
         async def work(conn: AsyncConnection, by: Caller) -> None:
-            row = await find(conn, by, name, "delete")
+            row = await self._find(conn, by, name, "delete")
             await store.lock(conn, row.id)
             count = await store.agents_of(conn, row.id)
             if count:
@@ -188,8 +198,8 @@ class Operators:
         """
         check_password(new, "new_password")
         deed = Deed("update-password", RESOURCE, _shown(name))
-        async with _refusals_kept(self._db, caller, deed), self._db.reading() as conn:
-            row = await _find_for_password(conn, caller, name, knows_current=current is not None)
+        async with audit.refusals_kept(self._db, caller, deed), self._db.reading() as conn:
+            row = await self._for_password(conn, caller, name, knows_current=current is not None)
         proven = None
         if current is not None:
             wrong = "'current_password' is not the password of this account"
@@ -197,12 +207,24 @@ class Operators:
         hashed = await self._passwords.hash(new)
 
         async def work(conn: AsyncConnection, by: Caller) -> None:
-            found = await _find_for_password(conn, by, name, knows_current=current is not None)
+            found = await self._for_password(conn, by, name, knows_current=current is not None)
             if proven is not None:
                 await proven.settle(conn)
             await store.update(conn, found.id, {"password_hash": hashed}, revoke=True)
 
         await changed(self._db, caller, deed, work)
+
+    async def _for_password(
+        self, conn: AsyncConnection, caller: Caller, name: str, *, knows_current: bool
+    ) -> OperatorRow:
+        own = await _sought(conn, name)
+        may_update = own is not None and may(caller.grants, "update", RESOURCE, space=own.space)
+        if own is None or own.id != caller.account_id or may_update:
+            return await self._find(conn, caller, name, "update")
+        if knows_current:
+            return own
+        reason = "is missing: it takes the old password to set a new one"
+        raise BadRequest(f"'current_password' {reason}", details=(FieldError("current_password", reason),))
 
 
 async def changed(
@@ -213,15 +235,7 @@ async def changed(
     Raises:
         Unauthorized: the caller was removed meanwhile.
     """
-
-    async def locked(conn: AsyncConnection) -> T:
-        await store.one_at_a_time(conn)
-        result = await work(conn, await renewed(conn, caller))
-        await audit.done(conn, caller, deed)
-        return result
-
-    async with _refusals_kept(db, caller, deed):
-        return await db.run(locked)
+    return await audit.carried_out(db, caller, deed, work, lock=store.one_at_a_time)
 
 
 async def find(conn: AsyncConnection, caller: Caller, name: str, verb: Verb) -> OperatorRow:
@@ -238,15 +252,48 @@ async def find(conn: AsyncConnection, caller: Caller, name: str, verb: Verb) -> 
         raise _forbidden(caller, verb)  # the same whether or not there is one
     if row is None:
         raise NotFound(f"Account '{_shown(name)}' not found")
+    _check_covered(caller, row, verb)
+    return row
+
+
+async def find_hiding(conn: AsyncConnection, caller: Caller, name: str, verb: Verb) -> OperatorRow:
+    """The same by name or UUID, where what a caller may not see is to look as if it were not there.
+
+    Raises:
+        NotFound: there is none that the caller may see.
+        Forbidden: he may see it, and not do this; or it holds what he does not hold himself.
+    """
+    row, absent = await _sought(conn, name), f"Service account '{_shown(name)}' not found"
+    if row is None:
+        raise NotFound(absent)
+    is_own = row.id == caller.account_id
+    if is_own and verb == "get":
+        return row
+    if not may(caller.grants, verb, RESOURCE, space=row.space):
+        if is_own or may(caller.grants, "get", RESOURCE, space=row.space):
+            raise _forbidden(caller, verb)
+        raise Hidden(absent)
+    _check_covered(caller, row, verb)
+    return row
+
+
+async def _sought(conn: AsyncConnection, name: str) -> OperatorRow | None:
+    account_id = uuid_of(name)
+    row = None if account_id is None else await store.find_by_id(conn, account_id)
+    return row or (await store.find(conn, name) if is_account_name(name) else None)
+
+
+def _check_covered(caller: Caller, row: OperatorRow, verb: Verb) -> None:
     if verb != "get" and not covers(caller.grants, grants_of(row.grants)):
         raise Forbidden(f"Account '{row.name}' may do more than you: ask an administrator")
-    return row
 
 
 def view(row: OperatorRow) -> OperatorView:
     """What is shown of an account."""
     return OperatorView(
+        id=row.id,
         user=row.name,
+        space=row.space,
         description=row.description,
         active=row.active,
         created_at=row.created_at,
@@ -271,30 +318,11 @@ async def check_admin_left(conn: AsyncConnection, name: str) -> None:
         raise Conflict(f"Account '{name}' is the last administrator: make another account one first")
 
 
-@asynccontextmanager
-async def _refusals_kept(db: Database, caller: Caller, deed: Deed) -> AsyncGenerator[None]:
-    try:
-        yield
-    except Forbidden:
-        await audit.refused(db, caller, deed)
-        raise
-
-
 async def _view_now(conn: AsyncConnection, name: str) -> OperatorView:
     row = await store.find(conn, name)
     if row is None:
         raise NotFound(f"Account '{_shown(name)}' not found")
     return view(row)
-
-
-async def _find_for_password(conn: AsyncConnection, caller: Caller, name: str, *, knows_current: bool) -> OperatorRow:
-    own = await store.find(conn, name) if is_account_name(name) else None
-    if own is not None and own.id == caller.account_id and not may(caller.grants, "update", RESOURCE, space=own.space):
-        if knows_current:
-            return own
-        reason = "is missing: it takes the old password to set a new one"
-        raise BadRequest(f"'current_password' {reason}", details=(FieldError("current_password", reason),))
-    return await find(conn, caller, name, "update")
 
 
 async def _set_role(conn: AsyncConnection, caller: Caller, row: OperatorRow, role: Role) -> None:
@@ -305,6 +333,14 @@ async def _set_role(conn: AsyncConnection, caller: Caller, row: OperatorRow, rol
         await store.make_admin(conn, new_id(), row.id)
     else:
         await store.unmake_admin(conn, row.id)
+
+
+async def _check_place(conn: AsyncConnection, by: Caller, space: str | None) -> None:
+    """That an account may be put there; everybody knows of the common space."""
+    if space is not None and space != DEFAULT_SPACE:
+        await spaces.check_reach(conn, by, "create", RESOURCE, space)
+    elif not may(by.grants, "create", RESOURCE, space=space):
+        raise _forbidden(by, "create")
 
 
 def _check_admin(caller: Caller) -> None:

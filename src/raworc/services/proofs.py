@@ -1,7 +1,9 @@
 """Proving to be somebody by a password, and what slows down whoever guesses.
 
 Ten failures within five minutes of an account, or from an address, close it to further tries until those five
-minutes are over. Tries that are refused for that are not counted, so nobody is shut out for longer.
+minutes are over. Tries that are refused for that are not counted, so nobody is shut out for longer. An address from
+which the account logged in within the last 30 days has a count of its own for that account: whoever guesses from
+elsewhere cannot shut its user out there.
 """
 
 import hashlib
@@ -30,6 +32,7 @@ class Proven:
 
     account: AccountRow
     subjects: Sequence[str]
+    place: str | None
 
     async def settle(self, conn: AsyncConnection) -> None:
         """Forget earlier failures. Call it in the transaction that makes use of the proof.
@@ -37,8 +40,10 @@ class Proven:
         Raises:
             RateLimited: guesses that were made at the same time used up the tries.
         """
-        _check(*await store.failures(conn, self.subjects))
+        check_tries(*await store.failures(conn, self.subjects))
         await store.forget_failures(conn, self.subjects)
+        if self.place is not None:
+            await store.logged_in_from(conn, self.place)
 
 
 class Proofs:
@@ -56,18 +61,21 @@ class Proofs:
             RateLimited: too many failures of this account or ``address``, or too many tries at once.
         """
         known = storable_text(name)[:_MAX_NAME_CHARACTERS]
-        subjects = (_subject_of(known), *((f"address:{address}",) if address else ()))
+        owner = _subject_of(known)
+        place = f"{owner} from {address}" if address else None
         async with self._db.reading() as conn:
-            _check(*await store.failures(conn, subjects))
+            is_usual = place is not None and await store.is_usual(conn, place)
+            subjects = (place if place and is_usual else owner, *((f"address:{address}",) if address else ()))
+            check_tries(*await store.failures(conn, subjects))
             account = await store.by_name(conn, known)
         right = await self._passwords.verify(account.password_hash if account else None, password)
         if right and account is not None and account.is_in_use:
-            return Proven(account, subjects)
+            return Proven(account, subjects, place)
         async with self._db.transaction() as conn:
             await store.count_failure(conn, subjects)
             await audit.write(conn, _failure(account, address))
             failures, seconds = await store.failures(conn, subjects)
-        _check(failures - 1, seconds)
+        check_tries(failures - 1, seconds)
         raise Unauthorized(wrong)
 
 
@@ -76,7 +84,12 @@ def _subject_of(name: str) -> str:
     return "account:" + hashlib.sha256(name.lower().encode()).hexdigest()
 
 
-def _check(failures: int, seconds: int) -> None:
+def check_tries(failures: int, seconds: int) -> None:
+    """Nothing, while fewer than ten failures count.
+
+    Raises:
+        RateLimited: for the ``seconds`` until they are forgotten.
+    """
     if failures >= MAX_FAILURES:
         wait_s = max(1, seconds)
         raise RateLimited(

@@ -1,17 +1,19 @@
 """Storing recorded model calls: whole batches, or what of them Postgres will take."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from raworc.domain.redaction import Known
 from raworc.metrics import Metrics
+from raworc.services.known_secrets import KnownSecrets
 from raworc.store import recordings
 from raworc.store.database import Database
-from raworc.store.recordings import BadRow, RequestRow, SpoolPosition
+from raworc.store.recordings import BadRow, LinkRow, RequestRow, SpoolPosition, StoredCall
 
 _log = structlog.get_logger(__name__)
 
@@ -19,11 +21,18 @@ _log = structlog.get_logger(__name__)
 class Recording:
     """Loads rows and remembers how far the spools are loaded, in one transaction."""
 
-    def __init__(self, db: Database, node: str, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self, db: Database, node: str, secrets: KnownSecrets | None = None, metrics: Metrics | None = None
+    ) -> None:
         self._db = db
         self._metrics = metrics or Metrics()
         self._node = node
-        self._days: set[date] = set()
+        self._secrets = secrets
+        self._days: set[date] = set()  # that have partitions
+
+    async def known(self, session_ids: Collection[uuid.UUID]) -> Mapping[uuid.UUID, Known]:
+        """The secrets that must not be kept of these sessions' calls. Raises as ``KnownSecrets.of``."""
+        return {} if self._secrets is None else await self._secrets.of(session_ids)
 
     async def positions(self, worker_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, SpoolPosition]:
         """How far these servers' spools are loaded; nothing for those never seen."""
@@ -53,8 +62,18 @@ class Recording:
         async with self._db.transaction() as conn:
             await recordings.forget_positions(conn, worker_ids)
 
+    async def stored(self, after: tuple[datetime, uuid.UUID] | None, limit: int) -> list[StoredCall]:
+        """Calls with a body, from the oldest on, those after ``after`` (start and id)."""
+        async with self._db.reading() as conn:
+            return await recordings.stored_calls(conn, after, limit)
+
+    async def replace_links(self, said: Sequence[tuple[StoredCall, LinkRow | None]]) -> None:
+        """Store what calls say in place of what was stored of it."""
+        async with self._db.transaction() as conn:
+            await recordings.replace_links(conn, said)
+
     async def _store(self, rows: Sequence[RequestRow], reached: SpoolPosition | None) -> int:
-        await self._ensure_days({row.created_at.astimezone(UTC).date() for row in rows})
+        rows = await self._still_kept(rows)
 
         async def work(conn: AsyncConnection) -> int:
             added = await recordings.insert(conn, rows) if rows else 0
@@ -77,12 +96,19 @@ class Recording:
             }
             self._metrics.recorded(row.request_type, tokens)
 
-    async def _ensure_days(self, days: set[date]) -> None:
-        missing = days - self._days
-        if missing:
-            async with self._db.transaction() as conn:
-                await recordings.ensure_days(conn, missing)
-            self._days |= missing
+    async def _still_kept(self, rows: Sequence[RequestRow]) -> Sequence[RequestRow]:
+        """The rows whose days there are, or can be made. Of days that were dropped nothing comes back."""
+        missing = {_day_of(row) for row in rows} - self._days
+        if not missing:
+            return rows
+        async with self._db.transaction() as conn:
+            gone = await recordings.ensure_days(conn, missing)
+        self._days |= missing - gone
+        late = [row for row in rows if _day_of(row) in gone]
+        if late:
+            _log.warning("recorded_calls_too_late", calls=len(late), day=str(min(gone)))
+            self._metrics.late(len(late))
+        return [row for row in rows if _day_of(row) not in gone]
 
     async def _halves(self, rows: Sequence[RequestRow], reached: SpoolPosition | None, error: BadRow) -> int:
         if len(rows) == 1:
@@ -105,6 +131,10 @@ class Recording:
             return await self._store([], reached)
 
 
+def _day_of(row: RequestRow) -> date:
+    return row.created_at.astimezone(UTC).date()
+
+
 def without_bodies(row: RequestRow) -> RequestRow:
     """The row with nothing in it that a client or a provider wrote."""
     return replace(
@@ -122,4 +152,8 @@ def without_bodies(row: RequestRow) -> RequestRow:
         stream=None,
         offsets=None,
         at_ms=None,
+        task_tool_invocation=None,
+        link=None,
+        note=None,
+        background=None,
     )

@@ -63,6 +63,7 @@ class Remixes:
             Forbidden: the parent is another's and not published, or not with every part that is wished for.
             Conflict: the name is taken, in any case of its letters.
             RateLimited: there is a prompt, and the space's queue is full.
+            StorageFull: the server's disk is.
         """
         check_agent_name(wish.name)
 
@@ -72,6 +73,9 @@ class Remixes:
             source = await sessions.source_of(conn, parent.session_id)
             birth = Birth(_columns(parent, wish), _home(caller, parent, source, wish), wish.prompt)
             agent_id = await born(conn, caller, birth, self._limits)
+            await audit.done(
+                conn, caller, Deed("create", "agents", wish.name, birth.home.space, {"remix of": parent.name})
+            )
             if parts.secrets:
                 values = await self._secrets.values(conn, parent.id, parent.space)
                 await self._secrets.put(conn, agent_id, birth.home.space, values)

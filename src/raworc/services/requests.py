@@ -9,11 +9,12 @@ from typing import Final, Literal
 from raworc.errors import NotFound
 from raworc.services import agents
 from raworc.services.accounts import Caller
+from raworc.store import deployments, turns
 from raworc.store import requests as store
-from raworc.store import turns
 from raworc.store.agents import AgentRow
 from raworc.store.database import Database
-from raworc.store.requests import Awaited, Booked, LedgerRow
+from raworc.store.requests import Awaited, Booked, LedgerRow, TurnCost
+from raworc.store.usage import Sums
 
 WAIT_S: Final = 2.0
 MAX_PER_PAGE: Final = 100
@@ -35,12 +36,13 @@ class RequestView(LedgerRow):
 
 @dataclass(frozen=True)
 class RequestPage:
-    """One page of calls, newest first; ``page`` counts from 1."""
+    """One page of calls, newest first; ``page`` counts from 1. ``sums``: of all pages, of what is recorded already."""
 
     requests: list[RequestView]
     total: int
     page: int
     per_page: int
+    sums: Sums
 
     @property
     def total_pages(self) -> int:
@@ -62,6 +64,29 @@ class Requests:
         """
         async with self._db.reading() as conn:
             return await store.processing_turn(conn, session_id, epoch)
+
+    async def keeps_warm(self, session_id: uuid.UUID, epoch: int, agent_id: uuid.UUID) -> bool:
+        """Whether a session held under this epoch keeps the handler of a code agent, which may work between turns.
+
+        Raises:
+            DatabaseUnavailable: it cannot be asked now.
+        """
+        async with self._db.reading() as conn:
+            return await deployments.is_kept(conn, session_id, epoch, agent_id)
+
+    async def cost_of_turn(self, turn_id: uuid.UUID, last_call: uuid.UUID | None) -> TurnCost:
+        """What a turn's calls cost, those made inside its sandbox included; waits a little for ``last_call``'s record.
+
+        Raises:
+            DatabaseUnavailable: it cannot be asked now.
+        """
+        ends = time.monotonic() + WAIT_S
+        while True:
+            async with self._db.reading() as conn:
+                cost = await store.cost_of_turn(conn, turn_id, last_call)
+            if cost.complete or time.monotonic() >= ends:
+                return cost
+            await asyncio.sleep(_POLL_S)
 
     async def for_agent(self, caller: Caller, name: str, *, page: int = 1, per_page: int = 50) -> RequestPage:
         """The model calls of an agent, those made inside its sandbox included.
@@ -98,11 +123,12 @@ class Requests:
         await self._settled(booked)
         async with self._db.reading() as conn:
             coming = await store.awaited(conn, booked)
-            total = await store.count(conn, booked)
+            sums = await store.sums(conn, booked)
             shown = [_recording(call, agent) for call in coming[first : first + per_page]]
             offset = max(first - len(coming), 0)
             rows = await store.page(conn, booked, limit=per_page - len(shown), offset=offset)
-        return RequestPage([*shown, *(RequestView(**vars(row)) for row in rows)], total + len(coming), page, per_page)
+        calls = [*shown, *(RequestView(**vars(row)) for row in rows)]
+        return RequestPage(calls, sums.requests + len(coming), page, per_page, sums)
 
     async def _settled(self, booked: Booked) -> None:
         """Wait, a little, until calls that were just answered are in the ledger."""
@@ -120,7 +146,7 @@ def _recording(call: Awaited, agent: AgentRow) -> RequestView:
         status="recording",
         train_id=f"{agent.space}.{agent.name}",
         method="POST",
-        path="/v1/messages",
+        path="",  # its wire is known once it is recorded
         request_type="inference",
         created_at=call.started_at,
         updated_at=call.started_at,

@@ -4,13 +4,25 @@ Servers change sessions at any time. So each method takes the session's lock, lo
 when another duty has become the first one: it answers False, and the operator looks again.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.clock import now, rfc3339
-from raworc.domain.duties import BecomeIdle, Duty, EndBusyHold, Fill, Situation, Sleep, Terminate, Wake, duty
+from raworc.domain.duties import (
+    BecomeIdle,
+    Duty,
+    EndBusyHold,
+    Fill,
+    Forget,
+    Pause,
+    Situation,
+    Sleep,
+    Terminate,
+    Wake,
+    duty,
+)
 from raworc.domain.lifecycle import State
 from raworc.domain.turns import Failure, Segment
 from raworc.ids import new_id
@@ -18,7 +30,6 @@ from raworc.services import progress
 from raworc.services.changes import Change, cancelled
 from raworc.services.holds import Hold
 from raworc.services.progress import Entry, NewTurn, ResponseChanged, SegmentAdded, StateChanged, StateShown
-from raworc.services.secrets import Secrets
 from raworc.services.steps import Outcome
 from raworc.store import briefs, holds, sessions, turns
 from raworc.store import runs as store
@@ -35,23 +46,13 @@ _BUSY_TIMEOUT: Final = Failure("busy_timeout", "The turn ran longer than the age
 class Runs:
     """Wake, sleep and end of held sessions. All raise ``LostHold``."""
 
-    def __init__(self, db: Database, secrets: Secrets) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
-        self._secrets = secrets
 
     async def brief(self, hold: Hold) -> Brief | None:
-        """The session's agent; None when it was deleted."""
+        """Whom the sandbox is opened for: the session's agent, or its space; None when that was deleted."""
         async with self._db.reading() as conn:
-            return await briefs.of_session(conn, hold.session_id)
-
-    async def secrets(self, agent: Brief) -> Mapping[str, str]:
-        """An agent's secrets, for its sandbox's environment only.
-
-        Raises:
-            Unavailable: they cannot be opened; the message says why.
-        """
-        async with self._db.reading() as conn:
-            return await self._secrets.values(conn, agent.agent_id, agent.space)
+            return await _brief(conn, hold)
 
     async def source(self, hold: Hold) -> Source | None:
         """Whose files the session is to start with; None when it has its own."""
@@ -66,16 +67,27 @@ class Runs:
 
         return await self._change(hold, lambda found: found == Fill(), change)
 
-    async def begin(self, hold: Hold, remarks: Sequence[Segment]) -> bool:
-        """The sandbox is open: the session is idle. ``remarks`` become a marker of their own."""
+    async def begin(self, hold: Hold, sandbox_id: str, remarks: Sequence[Segment]) -> bool:
+        """The sandbox is open: the session is idle, or goes on with its turn. ``remarks`` become a marker."""
 
-        async def change(conn: AsyncConnection, _: Situation) -> None:
-            told = await _marked(conn, hold, remarks) + Change((StateChanged("idle"),))
+        async def change(conn: AsyncConnection, found: Situation) -> None:
+            state = "idle" if found.processing is None else "busy"
+            told = await _marked(conn, hold, remarks) + Change((StateChanged(state),))
             await progress.write(conn, hold.session_id, told.entries, new_turns=told.new_turns, fence=hold.fence)
             await store.begin(conn, new_id(), hold.session_id)
+            await store.opened(conn, hold.session_id, sandbox_id)
             await store.fulfil(conn, hold.session_id)
 
         return await self._change(hold, lambda found: found == Wake(), change)
+
+    async def reopened(self, hold: Hold, sandbox_id: str) -> None:
+        """A turn needed another sandbox."""
+
+        async def work(conn: AsyncConnection) -> None:
+            await progress.write(conn, hold.session_id, [], fence=hold.fence)
+            await store.opened(conn, hold.session_id, sandbox_id)
+
+        await self._db.run(work)
 
     async def end(self, hold: Hold, sleep: Sleep) -> bool:
         """The sandbox is closed: settle what is open, mark the sleep, let the session go."""
@@ -94,6 +106,31 @@ class Runs:
             await _close(conn, hold, "error", lambda turn: Change(tuple(failed.entries(turn.id))), failed.segments)
 
         return await self._change(hold, lambda found: not isinstance(found, Terminate | Sleep), change)
+
+    async def pause(self, hold: Hold) -> bool:
+        """The sandbox is frozen, or there is none."""
+
+        async def change(conn: AsyncConnection, _: Situation) -> None:
+            await store.frozen(conn, hold.session_id, hold.epoch)
+
+        return await self._change(hold, lambda found: found == Pause(), change)
+
+    async def go_on(self, hold: Hold) -> bool:
+        """The sandbox is not frozen any more."""
+
+        async def change(conn: AsyncConnection, _: Situation) -> None:
+            await store.frozen(conn, hold.session_id, None)
+
+        return await self._change(hold, lambda found: found != Pause(), change)
+
+    async def forget(self, hold: Hold, reason: str) -> bool:
+        """A paused session's memory is lost: it sleeps, and goes on with the turns that it has once it is resumed."""
+        told = {"type": "slept", "reason": "pause_lost", "note": reason, "by": None, "at": rfc3339(now())}
+
+        async def change(conn: AsyncConnection, _: Situation) -> None:
+            await _close(conn, hold, "slept", lambda _: Change(), [told])
+
+        return await self._change(hold, lambda found: isinstance(found, Pause | Forget), change)
 
     async def become_idle(self, hold: Hold) -> bool:
         """Nothing runs any more."""
@@ -114,7 +151,7 @@ class Runs:
         return await self._change(hold, lambda found: found == EndBusyHold(), change)
 
     async def remove(self, hold: Hold) -> bool:
-        """Sandbox and workspace are gone: so is the session."""
+        """Sandbox and workspace are gone: so is the session, or what had to end of it."""
 
         async def change(conn: AsyncConnection, _: Situation) -> None:
             await store.remove(conn, hold.session_id)
@@ -158,11 +195,16 @@ def _asleep(sleep: Sleep) -> Callable[[OpenTurn], Change]:
     return outcome
 
 
+async def _brief(conn: AsyncConnection, hold: Hold) -> Brief | None:
+    find = briefs.of_space if hold.is_shared else briefs.of_session
+    return await find(conn, hold.session_id)
+
+
 async def _marked(conn: AsyncConnection, hold: Hold, remarks: Sequence[Segment]) -> Change:
     """A completed turn with an empty input that holds the remarks; nothing where there are none."""
     if not remarks:
         return Change()
-    agent = await briefs.of_session(conn, hold.session_id)
+    agent = await _brief(conn, hold)
     marker = NewTurn(new_id(), agent.agent_id if agent else None, "marker", "completed", {"content": []}, None)
     shown: list[Entry] = [SegmentAdded(marker.turn_id, remark) for remark in remarks]
     return Change((*shown, ResponseChanged(marker.turn_id, "completed")), (marker,))

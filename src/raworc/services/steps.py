@@ -18,18 +18,19 @@ from raworc.domain.compaction import NOTHING_SAID, compacted
 from raworc.domain.context import PastTurn
 from raworc.domain.lifecycle import TurnStatus
 from raworc.domain.turns import Failure, Segment, note
+from raworc.domain.upstreams import Offer
 from raworc.errors import TurnSettled
 from raworc.ids import TurnId
 from raworc.metrics import Metrics
 from raworc.services import progress
 from raworc.services.holds import Hold
 from raworc.services.progress import Entry, ResponseChanged, SegmentAdded, StateChanged
-from raworc.store import context, notify
+from raworc.store import briefs, context, notify
 from raworc.store import steps as store
 from raworc.store.briefs import Brief
 from raworc.store.context import Cut, Cutoff
 from raworc.store.database import Database
-from raworc.store.steps import Finished, Started
+from raworc.store.steps import Finished, Started, Taken
 
 __all__ = ["Brief", "Cut", "Finished", "Outcome", "Started", "Steps", "Work"]
 
@@ -40,18 +41,29 @@ _OVERTAKEN: Final = Failure("context_changed", "The context was cleared or resto
 class Work:
     """A turn in hand: its log, the turns before it, and the agent it is for; the rest as ``store.steps.Taken``.
 
-    ``attempts`` counts the workers that took it since its last new segment, this one included.
+    ``attempts`` counts the workers that took it since its last new segment, this one included. ``host``: whom the
+    sandbox is opened for, if not the agent. ``candidates``: in a session of a space with several agents, who may answer
+    while that is not decided; ``agent`` is then the first of them.
     """
 
     turn_id: TurnId
     attempts: int
     model_calls: int
+    summary_tokens: int
     present: PastTurn
     past: list[PastTurn]
     agent: Brief
     summary: str | None = None
     cutoff: int = 0
     compacts: bool = False
+    upstreams: Sequence[Offer] = ()
+    host: Brief | None = None
+    candidates: Sequence[Brief] = ()
+
+    @property
+    def place_of(self) -> Brief:
+        """Whom the sandbox is opened for."""
+        return self.host or self.agent
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,15 @@ class Steps:
         """Take over a turn that is processing."""
         return await self._taken(hold, turn_id, [], None)
 
+    async def route(self, hold: Hold, turn_id: TurnId, agent: Brief) -> None:
+        """Keep who answers, for whoever may go on with the turn."""
+
+        async def work(conn: AsyncConnection) -> None:
+            await progress.write(conn, hold.session_id, [], fence=hold.fence)
+            await store.route(conn, turn_id, agent.agent_id)
+
+        await self._db.run(work)
+
     async def start(self, hold: Hold, turn_id: TurnId, step: Started) -> None:
         """Begin a step, or make a model call again."""
         await self._moved(hold, turn_id, [], then=step)
@@ -119,6 +140,15 @@ class Steps:
         """End the turn, and with it its last step; the session becomes idle."""
         await self._moved(hold, turn_id, [*outcome.entries(turn_id), StateChanged("idle")], done=done)
         self._metrics.turn_ended(outcome.status)
+
+    async def spend(self, hold: Hold, turn_id: TurnId, *, calls: int, tokens: int) -> None:
+        """Count model calls that are no steps of the turn, or tokens of theirs; twice at worst, when tried again."""
+
+        async def work(conn: AsyncConnection) -> None:
+            await progress.write(conn, hold.session_id, [], fence=hold.fence)
+            await store.spend(conn, turn_id, calls=calls, tokens=tokens)
+
+        await self._db.run(work)
 
     async def compact(self, hold: Hold, turn_id: TurnId, cut: Cut, remark: Segment) -> int | None:
         """Let a summary stand for what came before a point of the turn in work, and say so in it; its number.
@@ -162,18 +192,21 @@ class Steps:
         async def work(conn: AsyncConnection) -> Work:
             await progress.write(conn, hold.session_id, entries, fence=hold.fence)
             taken = await store.take(conn, hold.session_id, turn_id, epoch=hold.epoch, request_id=request_id)
-            if taken.agent is None:
-                raise TurnSettled(f"The agent of session '{hold.session_id}' was deleted")
+            parties = await _parties(conn, hold, turn_id, taken)
             return Work(
                 turn_id,
                 taken.attempts,
                 taken.model_calls,
+                taken.summary_tokens,
                 taken.present,
                 taken.past,
-                taken.agent,
+                parties.agent,
                 taken.summary,
                 taken.cutoff,
                 taken.compacts,
+                taken.upstreams,
+                parties.host,
+                parties.candidates,
             )
 
         return await self._db.run(work)
@@ -198,3 +231,32 @@ class Steps:
 
         with contextlib.suppress(_Stored):
             await self._db.run(work)
+
+
+@dataclass(frozen=True)
+class _Parties:
+    """Of ``Work``."""
+
+    agent: Brief
+    host: Brief | None = None
+    candidates: Sequence[Brief] = ()
+
+
+async def _parties(conn: AsyncConnection, hold: Hold, turn_id: TurnId, taken: Taken) -> _Parties:
+    """Who answers the turn. Where there is no choice, it is made."""
+    if not hold.is_shared:
+        if taken.agent is None:
+            raise TurnSettled(f"The agent of session '{hold.session_id}' was deleted")
+        return _Parties(taken.agent)
+    host = await briefs.of_space(conn, hold.session_id)
+    if host is None:
+        raise TurnSettled(f"Session '{hold.session_id}' was deleted")
+    if taken.is_routed:
+        agent = None if taken.agent_id is None else await briefs.of_agent(conn, hold.session_id, taken.agent_id)
+        return _Parties(agent or host, host)
+    found = await briefs.candidates(conn, hold.session_id)
+    if len(found) > 1:
+        return _Parties(found[0], host, found)
+    agent = found[0] if found else host
+    await store.route(conn, turn_id, agent.agent_id)
+    return _Parties(agent, host)

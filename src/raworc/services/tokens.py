@@ -1,8 +1,9 @@
 """Our own tokens: JSON Web Tokens signed with HS256 (RFC 7519, algorithm pinned as RFC 8725 advises).
 
-Three kinds, told apart by ``typ``: ``login`` (a person or program, any route), ``turn`` (an operator's model
-calls, accepted only on the operators' socket) and ``sandbox`` (what runs inside one, accepted only through
-that sandbox's door). A token carries no rights: they are read from the database on every request.
+Four kinds, told apart by ``typ``: ``login`` (a person or program, any route), ``agent`` (a program that works for
+one agent from outside: the few routes that are about that agent's work), ``turn`` (an operator's model calls,
+accepted only on the operators' socket) and ``sandbox`` (what runs inside one, accepted only through that sandbox's
+door). A token carries no rights: they are read from the database on every request.
 """
 
 import secrets
@@ -22,23 +23,30 @@ _MAX_BYTES = 8192
 _LEEWAY_S = 30
 _MAX_KNOWN = 4096  # reading a token takes longer than all else that a model call costs us
 
-TokenKind = Literal["login", "turn", "sandbox"]
+TokenKind = Literal["login", "agent", "turn", "sandbox"]
 
 
 @dataclass(frozen=True)
 class LoginClaims:
-    """Who logged in: the account, its version at that time, and the contract it was issued under."""
+    """Who logged in: the account, its version at that time, and the contract it was issued under.
+
+    ``agent_id``: the token is that agent's own, made by the account; it counts for nothing else.
+    """
 
     account_id: uuid.UUID
     version: int
     contract: str
     token_id: str
     expires_at: datetime
+    agent_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True)
 class WorkClaims:
-    """On whose behalf a model call is made. ``turn_id`` is set for turn tokens only."""
+    """On whose behalf a model call is made. ``turn_id`` is set for turn tokens only.
+
+    ``agent_id``: the sandbox token is one that a code agent's handler is given.
+    """
 
     kind: Literal["turn", "sandbox"]
     session_id: uuid.UUID
@@ -46,6 +54,7 @@ class WorkClaims:
     space: str
     train_id: str
     turn_id: uuid.UUID | None
+    agent_id: uuid.UUID | None = None
 
 
 Claims = LoginClaims | WorkClaims
@@ -58,11 +67,16 @@ class Tokens:
         self._key = key
         self._known: dict[str, tuple[Claims, float]] = {}  # what was read, and until when it holds
 
-    def login(self, account_id: uuid.UUID, version: int, contract: str, *, ttl_s: int) -> tuple[str, datetime]:
-        """A login token and when it ends."""
+    def login(
+        self, account_id: uuid.UUID, version: int, contract: str, *, ttl_s: int, agent_id: uuid.UUID | None = None
+    ) -> tuple[str, datetime]:
+        """A login token, or the own token of an agent, and when it ends."""
         expires = int(time.time()) + ttl_s
         claims = {"sub": str(account_id), "ver": version, "contract": contract, "jti": secrets.token_hex(16)}
-        return self._sign("login", claims, expires), datetime.fromtimestamp(expires, UTC)
+        if agent_id is not None:
+            claims["agent"] = str(agent_id)
+        kind = "login" if agent_id is None else "agent"
+        return self._sign(kind, claims, expires), datetime.fromtimestamp(expires, UTC)
 
     def work(self, claims: WorkClaims, *, ttl_s: int) -> str:
         """A turn or sandbox token."""
@@ -74,6 +88,8 @@ class Tokens:
         }
         if claims.turn_id is not None:
             body["turn"] = str(claims.turn_id)
+        if claims.agent_id is not None:
+            body["agent"] = str(claims.agent_id)
         return self._sign(claims.kind, body, int(time.time()) + ttl_s)
 
     def read(self, token: str) -> Claims:
@@ -109,13 +125,14 @@ class Tokens:
     def _claims(self, body: dict[str, Any]) -> Claims:
         subject = uuid.UUID(str(body["sub"]))
         match body["typ"]:
-            case "login":
+            case "login" | "agent" as kind:
                 return LoginClaims(
                     account_id=subject,
                     version=int(body["ver"]),
                     contract=str(body["contract"]),
                     token_id=str(body["jti"]),
                     expires_at=datetime.fromtimestamp(int(body["exp"]), UTC),
+                    agent_id=uuid.UUID(str(body["agent"])) if kind == "agent" else None,
                 )
             case "turn" | "sandbox" as kind:
                 turn = uuid.UUID(str(body["turn"])) if kind == "turn" else None
@@ -126,6 +143,7 @@ class Tokens:
                     space=str(body["space"]),
                     train_id=str(body["train"]),
                     turn_id=turn,
+                    agent_id=uuid.UUID(str(body["agent"])) if "agent" in body else None,
                 )
             case _:
                 raise Unauthorized("Invalid or expired token")

@@ -6,21 +6,31 @@ from datetime import datetime
 from time import monotonic
 from typing import Any, Final, Literal, TypeVar, cast, get_args
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.domain.content import check_input, check_output, input_content, merged_output, output_content
 from raworc.domain.lifecycle import ASLEEP, SETTLED, TurnStatus
 from raworc.domain.text import storable
-from raworc.errors import BadRequest, Conflict, DatabaseUnavailable, FieldError, GatewayTimeout, NotFound
+from raworc.errors import (
+    BadRequest,
+    Conflict,
+    DatabaseUnavailable,
+    FieldError,
+    GatewayTimeout,
+    NotFound,
+    PayloadTooLarge,
+)
 from raworc.ids import new_id
-from raworc.services import agents
+from raworc.services import agents, audit
 from raworc.services.accounts import Caller, renewed
+from raworc.services.agent_states import stopped
 from raworc.services.agents import AgentRow
 from raworc.services.answers import Keep, unkept
+from raworc.services.audit import Deed
 from raworc.services.changes import Change, appended, cancelled, queued, woken
 from raworc.services.progress import ResponseChanged
 from raworc.services.queue import QueueLimits, check_room
-from raworc.services.sessions import stopped
 from raworc.settings import Settings
 from raworc.store import sessions
 from raworc.store import turns as store
@@ -33,6 +43,9 @@ Json = dict[str, Any]
 WhenBusy = Literal["queue", "reject", "interrupt"]
 
 MAX_PAGE: Final = 1000
+MAX_SEGMENT_BYTES: Final = 16_777_216
+MAX_OUTPUT_BYTES: Final = 2_097_152
+_LEAST_BYTES: Final = 1024
 _LOOK_AGAIN_S: Final = 5.0
 _MAX_OFFSET: Final = 2**53
 
@@ -49,6 +62,14 @@ class TurnView:
     segments: list[Json]
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True)
+class TurnPage:
+    """Turns of a page, as many as are read at once; ``left``: how many more the page has behind them."""
+
+    turns: list[TurnView]
+    left: int
 
 
 @dataclass(frozen=True)
@@ -144,14 +165,14 @@ class Turns:
             await renewed(conn, caller)
             return view(_found(await store.find(conn, row.session_id, turn_id), turn_id), row.name)
 
-    async def page(self, caller: Caller, name: str, limit: int, offset: int) -> list[TurnView]:
-        """Turns, oldest first. ``limit`` is clamped to 0..1000."""
+    async def page(self, caller: Caller, name: str, limit: int, offset: int) -> TurnPage:
+        """Turns, oldest first; of big ones not all at once. ``limit`` is clamped to 0..1000."""
         bounded = min(max(limit, 0), MAX_PAGE)
         async with self._db.reading() as conn:
             row = await agents.find(conn, caller, name, "get")
             start = min(max(offset, 0), _MAX_OFFSET)
-            rows = await store.page(conn, row.session_id, limit=bounded, offset=start) if bounded else []
-        return [view(turn, row.name) for turn in rows]
+            rows, left = await store.page(conn, row.session_id, limit=bounded, offset=start) if bounded else ([], 0)
+        return TurnPage([view(turn, row.name) for turn in rows], left)
 
     async def get(self, caller: Caller, name: str, turn_id: uuid.UUID) -> TurnView:
         """One turn.
@@ -176,6 +197,8 @@ class Turns:
             NotFound: the agent has no such turn.
             BadRequest: nothing given, a malformed part, or status ``cancelled``.
             Conflict: a status for a settled turn, one backwards, or an input that is not waiting any more.
+            PayloadTooLarge: the turn's segments would have more than ``MAX_SEGMENT_BYTES`` together, or the other
+                keys of its output more than ``MAX_OUTPUT_BYTES``.
         """
         status, given = _checked(wish)
         merged, items = (None, []) if wish.output is None else check_output(storable(wish.output))
@@ -187,10 +210,13 @@ class Turns:
                 raise Conflict(f"Response '{turn_id}' is {turn.status} already: its status cannot change")
             if given is not None and turn.status != "pending":
                 raise Conflict(f"The input of response '{turn_id}' cannot change: it is {turn.status}")
+            if items:
+                await _check_weight(conn, turn_id, items)
             if given is not None or merged is not None:
-                new_output = None if merged is None else merged_output(turn.output, merged)
+                new_output = None if merged is None else _bounded(merged_output(turn.output, merged))
                 await store.set_content(conn, turn_id, given=given, output=new_output)
             await _written(row, turn, status, items).write(conn, row.session_id)
+            await _kept(conn, caller, row, turn_id, wish)
             return view(_found(await store.find(conn, row.session_id, turn_id), turn_id), row.name)
 
         return await self._db.run(work)
@@ -207,6 +233,15 @@ class Turns:
             return False  # the turn is stored, so its client may as well wait for the database too
 
 
+async def _kept(conn: AsyncConnection, caller: Caller, row: AgentRow, turn_id: uuid.UUID, wish: TurnChange) -> None:
+    """Who settles a turn or replaces its input answers for it. Output alone comes piece by piece, and is segments."""
+    told = {"status": wish.status, "input": "replaced" if wish.input is not None else None}
+    if any(told.values()):
+        said = {name: value for name, value in told.items() if value}
+        deed = Deed("update-response", "agents", row.name, row.space, {"response": str(turn_id), **said})
+        await audit.done(conn, caller, deed)
+
+
 async def _more(notices: Subscription, deadline: float) -> bool:
     """Wait until a turn of the session may have settled; False when the time is up."""
     while (left_s := deadline - monotonic()) > 0:
@@ -221,6 +256,23 @@ def _found(thing: T | None, turn_id: uuid.UUID) -> T:
     if thing is None:
         raise NotFound(f"Response '{turn_id}' not found")
     return thing
+
+
+async def _check_weight(conn: AsyncConnection, turn_id: uuid.UUID, items: list[Json]) -> None:
+    """Whoever reads a response gets all of it at once, so there is an end to it."""
+    new_bytes = sum(max(len(msgspec.json.encode(item)), _LEAST_BYTES) for item in items)
+    if await store.weight(conn, turn_id) + new_bytes > MAX_SEGMENT_BYTES:
+        raise PayloadTooLarge(
+            f"The segments of response '{turn_id}' may have {MAX_SEGMENT_BYTES} bytes together, each counting as "
+            f"{_LEAST_BYTES} at least: put the rest into another response, or into a file"
+        )
+
+
+def _bounded(output: Json) -> Json:
+    """Keys that nobody shows add up, too."""
+    if len(msgspec.json.encode(output)) > MAX_OUTPUT_BYTES:
+        raise PayloadTooLarge(f"The 'output' of a response may have {MAX_OUTPUT_BYTES} bytes in all its keys together")
+    return output
 
 
 def _making_room(row: AgentRow, open_turns: list[OpenTurn], when_busy: WhenBusy) -> Change:

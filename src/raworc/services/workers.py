@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 import uuid
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +22,10 @@ from raworc.errors import Unavailable
 from raworc.ids import WorkerId, new_id
 from raworc.store import workers as store
 from raworc.store.database import Database
+from raworc.store.holds import Holder
 
 BEAT_S: Final = 5.0
+_RETRY_S: Final = 0.5
 DEAD_AFTER_S: Final = 15.0
 
 log = structlog.get_logger(__name__)
@@ -89,6 +91,12 @@ def has_ended(run_dir: Path, worker_id: uuid.UUID) -> bool:
     return True
 
 
+def is_dead(holder: Holder, node: str, probe: Callable[[uuid.UUID], bool]) -> bool:
+    """Whether who holds something is dead, as seen from ``node``, whose processes ``probe`` asks after."""
+    here = holder.node is None or holder.node == node
+    return probe(holder.worker_id) if here else holder.late
+
+
 def _lock_path(run_dir: Path, worker_id: uuid.UUID) -> Path:
     return run_dir / f"{worker_id}.lock"
 
@@ -105,11 +113,14 @@ def _locked(path: Path) -> Generator[None]:
 
 
 async def _keep_beating(db: Database, worker: Worker) -> None:
+    pause_s = BEAT_S
     while True:
-        await asyncio.sleep(BEAT_S)
+        await asyncio.sleep(pause_s)
         try:
             await _beat(db, worker)
+            pause_s = BEAT_S
         except Unavailable as error:
+            pause_s = min(BEAT_S, _RETRY_S)
             log.warning("heartbeat failed", silent_s=round(worker.silent_s, 1), reason=error.message)
 
 

@@ -1,7 +1,7 @@
 """Rows of ``accounts`` with what they are granted, and the failures that slow down guessing."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,7 @@ class AccountRow:
 
     id: uuid.UUID
     name: str
-    space: str
+    space: str | None
     active: bool
     is_blocked: bool
     version: int
@@ -35,6 +35,12 @@ async def by_id(conn: AsyncConnection, account_id: uuid.UUID) -> AccountRow | No
     """One account and what it is granted, in one query."""
     row = await _BY_ID.first(conn, {"account_id": account_id})
     return None if row is None else AccountRow(*row)
+
+
+async def by_ids(conn: AsyncConnection, account_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, AccountRow]:
+    """The same for several: those that there are."""
+    rows = await _BY_IDS.all(conn, {"account_ids": list(account_ids)})
+    return {row[0]: AccountRow(*row) for row in rows}
 
 
 async def by_name(conn: AsyncConnection, name: str) -> AccountRow | None:
@@ -65,6 +71,17 @@ async def forget_failures(conn: AsyncConnection, subjects: Sequence[str]) -> Non
     await conn.execute(_FORGET, {"subjects": list(subjects)})
 
 
+async def is_usual(conn: AsyncConnection, place: str) -> bool:
+    """Whether there was a login from this place within the last 30 days."""
+    return bool(await conn.scalar(_IS_USUAL, {"place": place}))
+
+
+async def logged_in_from(conn: AsyncConnection, place: str) -> None:
+    """Note a login from a place; what is older than 30 days is forgotten."""
+    await conn.execute(_FORGET_PLACES)
+    await conn.execute(_LOGGED_IN_FROM, {"place": place})
+
+
 _ACCOUNT: Final = """
 SELECT a.id, a.name, a.space, a.active, a.blocked_at IS NOT NULL AS is_blocked, a.version, a.password_hash,
        coalesce((
@@ -75,6 +92,9 @@ SELECT a.id, a.name, a.space, a.active, a.blocked_at IS NOT NULL AS is_blocked, 
 FROM accounts a
 """
 _BY_ID: Final = Statement(text(_ACCOUNT + "WHERE a.id = :account_id").bindparams(bindparam("account_id", type_=UUID)))
+_BY_IDS: Final = Statement(
+    text(_ACCOUNT + "WHERE a.id = ANY(:account_ids)").bindparams(bindparam("account_ids", type_=ARRAY(UUID)))
+)
 _BY_NAME: Final = Statement(
     text(_ACCOUNT + "WHERE lower(a.name) = lower(:name)").bindparams(bindparam("name", type_=Text))
 )
@@ -100,3 +120,12 @@ ON CONFLICT (subject) DO UPDATE SET failures = login_failures.failures + 1
 ).bindparams(_SUBJECTS)
 _FORGET: Final = text("DELETE FROM login_failures WHERE subject = ANY(:subjects)").bindparams(_SUBJECTS)
 _FORGET_OLD: Final = text("DELETE FROM login_failures WHERE since <= clock_timestamp() - interval '5 minutes'")
+
+_PLACE: Final = bindparam("place", type_=Text)
+_IS_USUAL: Final = text(
+    "SELECT EXISTS (SELECT FROM login_places WHERE place = :place AND last_at > now() - interval '30 days')"
+).bindparams(_PLACE)
+_LOGGED_IN_FROM: Final = text(
+    "INSERT INTO login_places (place) VALUES (:place) ON CONFLICT (place) DO UPDATE SET last_at = now()"
+).bindparams(_PLACE)
+_FORGET_PLACES: Final = text("DELETE FROM login_places WHERE last_at <= now() - interval '30 days'")

@@ -1,13 +1,13 @@
 """Rows of ``agents``, read together with their home sessions."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, Text, bindparam, func, text
+from sqlalchemy import BigInteger, Text, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -79,6 +79,12 @@ async def find(conn: AsyncConnection, name: str) -> AgentRow | None:
     return None if row is None else AgentRow(*row)
 
 
+async def find_all(conn: AsyncConnection, names: Collection[str]) -> dict[str, AgentRow]:
+    """The same for several, whose names are in small letters here: those that there are, by these names."""
+    found = [AgentRow(*row) for row in await _FIND_ALL.all(conn, {"names": list(names)})]
+    return {row.name.lower(): row for row in found}
+
+
 async def find_locked(conn: AsyncConnection, name: str) -> AgentRow | None:
     """The same, with agent and session locked until the transaction ends.
 
@@ -113,6 +119,12 @@ async def published(conn: AsyncConnection, *, limit: int, offset: int) -> list[A
 async def insert(conn: AsyncConnection, values: Mapping[str, Any]) -> None:
     """Add one. Raises ``Duplicate`` when the name is taken."""
     await conn.execute(agents.insert(), dict(values))
+
+
+async def name_in_space(conn: AsyncConnection, agent_id: uuid.UUID, space: str) -> str | None:
+    """What an agent that belongs to a space is called; None: there is none of this id."""
+    found = select(agents.c.name).where(agents.c.id == agent_id, agents.c.space == space, agents.c.kind != "named")
+    return await conn.scalar(found.where(agents.c.deleted_at.is_(None)))
 
 
 async def update(conn: AsyncConnection, agent_id: uuid.UUID, values: Mapping[str, Any]) -> None:
@@ -168,6 +180,7 @@ def _statement(sql: str) -> Statement:
 
 _PARAMETERS: Final = (
     bindparam("name", type_=Text),
+    bindparam("names", type_=ARRAY(Text)),
     bindparam("owner_id", type_=UUID),
     bindparam("spaces", type_=ARRAY(Text)),
     bindparam("text", type_=Text),
@@ -209,6 +222,7 @@ _HOME: Final = "FROM agents a JOIN sessions s ON s.id = a.session_id"
 
 _FIND_SQL: Final = f"SELECT {_COLUMNS} {_HOME} WHERE a.kind = 'named' AND lower(a.name) = lower(:name)"
 _FIND: Final = _statement(_FIND_SQL)
+_FIND_ALL: Final = _statement(f"SELECT {_COLUMNS} {_HOME} WHERE a.kind = 'named' AND lower(a.name) = ANY(:names)")
 _FIND_LOCKED: Final = _statement(f"{_FIND_SQL} FOR NO KEY UPDATE OF a, s")
 
 _PUBLISHED_ORDER: Final = "ORDER BY a.published_at DESC, a.id DESC"

@@ -75,6 +75,8 @@ class Database:
         readers = max(pool_size // 2, 1)
         self._writers = _engine(url, max(pool_size - readers, 1), "READ COMMITTED")
         self._readers = _engine(url, readers, "AUTOCOMMIT")
+        self._write_turns = asyncio.Semaphore(max(pool_size - readers, 1))
+        self._read_turns = asyncio.Semaphore(readers)
 
     def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """One transaction, committed at exit, undone by any exception.
@@ -85,11 +87,11 @@ class Database:
             Duplicate: a unique key is taken.
             Conflicted: see :meth:`run`.
         """
-        return _translated(self._writers.begin())
+        return _translated(self._writers.begin(), self._write_turns)
 
     def reading(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection whose statements each see what is committed at that moment. Raises as ``transaction``."""
-        return _translated(self._readers.connect())
+        return _translated(self._readers.connect(), self._read_turns)
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """``work`` in one transaction, all of it again when Postgres asks for it (serialization, deadlock).
@@ -115,6 +117,10 @@ class Database:
         """Give every connection back to Postgres."""
         await self._writers.dispose()
         await self._readers.dispose()
+
+
+def _busy() -> DatabaseUnavailable:
+    return DatabaseUnavailable("Every database connection is busy; try again", headers={"Retry-After": "1"})
 
 
 def _away() -> DatabaseUnavailable:
@@ -155,16 +161,31 @@ def _engine(url: str, pool_size: int, isolation: Literal["AUTOCOMMIT", "READ COM
 
 
 @asynccontextmanager
-async def _translated(opening: AbstractAsyncContextManager[AsyncConnection]) -> AsyncGenerator[AsyncConnection]:
+async def _translated(
+    opening: AbstractAsyncContextManager[AsyncConnection], turns: asyncio.Semaphore
+) -> AsyncGenerator[AsyncConnection]:
+    await _my_turn(turns)
     try:
         async with opening as conn:
             yield conn
     except exc.TimeoutError:
-        raise DatabaseUnavailable(
-            "Every database connection is busy; try again", headers={"Retry-After": "1"}
-        ) from None
+        raise _busy() from None
     except psycopg.Error as error:  # from COPY and the like, which go past SQLAlchemy
         raise (translate(error) or error) from error
+    finally:
+        turns.release()
+
+
+async def _my_turn(turns: asyncio.Semaphore) -> None:
+    """Wait in line for a connection: the pool gives one that is given back to whoever comes first, not who waited."""
+    if not turns.locked():
+        await turns.acquire()
+        return
+    try:
+        async with asyncio.timeout(POOL_WAIT_S):
+            await turns.acquire()
+    except TimeoutError:
+        raise _busy() from None
 
 
 def _replace(context: ExceptionContext) -> None:

@@ -120,6 +120,7 @@ class Loading:
             command = "SELECT setval(pg_get_serial_sequence({}, {}), coalesce(max({}), 0) + 1, false) FROM {}"
             self._conn.execute(sql.SQL(command).format(*names))
         self._conn.execute("UPDATE sessions SET node = %s WHERE node = %s", [node, old_node])
+        self._conn.execute("UPDATE builds SET node = %s WHERE node = %s", [node, old_node])
         self._conn.execute("UPDATE spool_positions SET node = %s WHERE node = %s", [node, old_node])
 
 

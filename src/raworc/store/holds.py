@@ -33,6 +33,7 @@ class Claimed:
     number: int
     epoch: int
     space: str
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ async def adopt(conn: AsyncConnection, claim: Claim, session_ids: Sequence[uuid.
 
 
 async def known(conn: AsyncConnection, session_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
-    """Those of the sessions that have a row."""
+    """Those of the sessions that have a row, or are builds under way, which have sandboxes, too."""
     return {session_id for (session_id,) in await _KNOWN.all(conn, {"session_ids": list(session_ids)})}
 
 
@@ -122,7 +123,8 @@ _AWAKE: Final = "s.state IN ('init', 'idle', 'busy')"
 _DUE: Final = f"""
     ({_AWAKE} AND (
         s.sleep_at <= clock_timestamp()
-        OR s.busy_hold_from IS NULL AND s.idle_from + make_interval(secs => s.idle_timeout_s) <= clock_timestamp()
+        OR s.busy_hold_from IS NULL AND s.idle_timeout_s > 0
+           AND s.idle_from + make_interval(secs => s.idle_timeout_s) <= clock_timestamp()
         OR s.busy_from + make_interval(secs => s.busy_timeout_s) <= clock_timestamp()
         OR s.busy_hold_from + make_interval(secs => s.busy_timeout_s) <= clock_timestamp()))
 """
@@ -140,12 +142,12 @@ _IN_TURN: Final = """
          ELSE NOT EXISTS (SELECT FROM sessions source WHERE source.id = s.copy_of AND source.node <> :node) END
 """
 
-_CALLABLE: Final = f"(s.desired IS NOT NULL OR {_AWAKE}) AND {_IN_TURN}"
+_CALLABLE: Final = f"(s.desired IS NOT NULL OR s.state = 'paused' OR {_AWAKE}) AND {_IN_TURN}"
 
 _TAKE: Final = """
 UPDATE sessions SET held_by = :worker_id, hold_epoch = hold_epoch + 1, node = :node
 FROM picked WHERE sessions.id = picked.id
-RETURNING sessions.id, sessions.number, sessions.hold_epoch, sessions.space
+RETURNING sessions.id, sessions.number, sessions.hold_epoch, sessions.space, sessions.kind
 """
 
 _CLAIMER: Final = (
@@ -162,6 +164,7 @@ WITH wanting AS (
     SELECT session_id AS id FROM turns WHERE status = 'pending'
     UNION SELECT session_id FROM turns WHERE status = 'processing'
     UNION SELECT id FROM sessions WHERE desired IS NOT NULL
+    UNION SELECT id FROM sessions WHERE state = 'paused'
     UNION SELECT id FROM sessions s WHERE {_AWAKE} AND (s.state <> 'idle' OR {_DUE})
 ),
 picked AS (
@@ -179,7 +182,7 @@ _CLAIM_THESE: Final = Statement(
 WITH picked AS (
     SELECT s.id FROM sessions s
     WHERE s.id = ANY(:only) AND {_FREE} AND {_CALLABLE} AND (
-        s.desired IS NOT NULL OR s.state IN ('init', 'busy') OR {_DUE}
+        s.desired IS NOT NULL OR s.state IN ('init', 'busy', 'paused') OR {_DUE}
         OR EXISTS (SELECT FROM turns WHERE session_id = s.id AND status IN ('pending', 'processing')))
     LIMIT :limit FOR UPDATE OF s SKIP LOCKED
 )
@@ -198,7 +201,12 @@ WITH picked AS (
 )
 
 _KNOWN: Final = Statement(
-    text("SELECT id FROM sessions WHERE id = ANY(:session_ids)").bindparams(bindparam("session_ids", type_=ARRAY(UUID)))
+    text(
+        """
+SELECT id FROM sessions WHERE id = ANY(:session_ids)
+UNION ALL SELECT id FROM builds WHERE id = ANY(:session_ids) AND status = 'building'
+"""
+    ).bindparams(bindparam("session_ids", type_=ARRAY(UUID)))
 )
 
 _STANDING: Final = Statement(
@@ -206,6 +214,7 @@ _STANDING: Final = Statement(
         f"""
 SELECT s.id, s.hold_epoch,
        s.desired IS NOT NULL OR coalesce({_DUE}, false)
+       OR (s.state <> 'paused' AND s.paused_epoch IS NOT DISTINCT FROM s.hold_epoch)
        OR (s.state = 'idle' AND EXISTS (SELECT FROM turns WHERE session_id = s.id AND status = 'pending'))
        OR (s.state = 'busy' AND NOT EXISTS (
            SELECT FROM turns WHERE session_id = s.id AND status = 'processing' AND cancel_reason IS NULL)),
@@ -232,7 +241,8 @@ _LOOK: Final = Statement(
 SELECT s.state, s.idle_timeout_s, s.busy_timeout_s, s.idle_from, s.busy_from, s.busy_hold_from, s.sleep_at,
        clock_timestamp(), s.desired, s.sleep_note, s.sleep_by, running.id, running.cancel_reason, waiting.id,
        s.copy_of IS NOT NULL,
-       s.desired = 'terminated' AND EXISTS (SELECT FROM sessions copy WHERE copy.copy_of = s.id)
+       s.desired = 'terminated' AND EXISTS (SELECT FROM sessions copy WHERE copy.copy_of = s.id),
+       s.paused_epoch = s.hold_epoch
 FROM sessions s
 LEFT JOIN turns running ON running.session_id = s.id AND running.status = 'processing'
 LEFT JOIN LATERAL (

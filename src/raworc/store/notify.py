@@ -2,7 +2,9 @@
 
 Channel ``raworc_work`` carries a session id: something there wants an operator. Channel ``raworc_events``
 carries JSON: a new event of a session, or a piece of a running model call's text. Channel ``raworc_accounts``
-carries an account id: what it may do has changed.
+carries an account id: what it may do has changed. Channel ``raworc_calls`` carries the number of the model call
+that was recorded last. Channel ``raworc_builds`` carries the id of a build that waits, ``raworc_logs`` that of an
+agent whose handler has said something.
 """
 
 import asyncio
@@ -28,6 +30,9 @@ from raworc.store.database import CONNECT_TIMEOUT_S
 WORK: Final = "raworc_work"
 EVENTS: Final = "raworc_events"
 ACCOUNTS: Final = "raworc_accounts"
+CALLS: Final = "raworc_calls"
+BUILDS: Final = "raworc_builds"
+LOGS: Final = "raworc_logs"
 MAX_PAYLOAD_BYTES: Final = 7168  # Postgres allows 8,000
 _QUEUE_LIMIT: Final = 1024
 _BACKOFF_S: Final = (0.1, 2.0)
@@ -68,7 +73,28 @@ class AccountNotice:
     account_id: uuid.UUID
 
 
-Notice = WorkNotice | EventNotice | DeltaNotice | AccountNotice
+@dataclass(frozen=True)
+class CallNotice:
+    """Recorded model calls go up to ``number`` now."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class BuildNotice:
+    """A build waits for somebody."""
+
+    build_id: uuid.UUID
+
+
+@dataclass(frozen=True)
+class LogNotice:
+    """There are new lines in an agent's log."""
+
+    agent_id: uuid.UUID
+
+
+Notice = WorkNotice | EventNotice | DeltaNotice | AccountNotice | CallNotice | BuildNotice | LogNotice
 
 
 class _Payload(msgspec.Struct, omit_defaults=True):
@@ -96,6 +122,21 @@ async def notify_account(conn: AsyncConnection, account_id: uuid.UUID) -> None:
     await _notify(conn, ACCOUNTS, str(account_id))
 
 
+async def notify_calls(conn: AsyncConnection, number: int) -> None:
+    """Tell servers, once this transaction commits, that recorded model calls go up to ``number``."""
+    await _notify(conn, CALLS, str(number))
+
+
+async def notify_build(conn: AsyncConnection, build_id: uuid.UUID) -> None:
+    """Tell operators, once this transaction commits, that a build waits."""
+    await _notify(conn, BUILDS, str(build_id))
+
+
+async def notify_log(conn: AsyncConnection, agent_id: uuid.UUID) -> None:
+    """Tell servers, once this transaction commits, that an agent's log has new lines."""
+    await _notify(conn, LOGS, str(agent_id))
+
+
 async def notify_delta(
     conn: AsyncConnection, session_id: uuid.UUID, turn_id: uuid.UUID, channel: str, text: str
 ) -> None:
@@ -119,7 +160,8 @@ class Subscription:
             if self.overflowed:
                 return None
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ready.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._ready.wait()
         return self._waiting.popleft() if self._waiting else None
 
     def put(self, notice: Notice) -> None:
@@ -150,7 +192,8 @@ class Listener:
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._keep_listening(), name="listener")
         with contextlib.suppress(TimeoutError):  # it goes on trying; polls do the work until then
-            await asyncio.wait_for(self._listening.wait(), CONNECT_TIMEOUT_S)
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._listening.wait()
         return self
 
     async def __aexit__(
@@ -162,7 +205,7 @@ class Listener:
 
     @asynccontextmanager
     async def subscribe(self, key: uuid.UUID | str | None) -> AsyncGenerator[Subscription]:
-        """Notices of one session (its id), or of all (None), from now on."""
+        """Notices from now on: of one session or agent (its id), of all sessions (None), of a channel."""
         name = None if key is None else str(key)
         subscription = Subscription()
         self._subscribers.setdefault(name, set()).add(subscription)
@@ -203,10 +246,18 @@ class Listener:
         notice = _decode(notify.channel, notify.payload)
         if notice is None:
             return
-        everybody = isinstance(notice, AccountNotice)
-        for key in tuple(self._subscribers) if everybody else (str(notice.session_id), None):
+        for key in self._keys(notice):
             for subscription in self._subscribers.get(key, ()):
                 subscription.put(notice)
+
+    def _keys(self, notice: Notice) -> tuple[str | None, ...]:
+        if isinstance(notice, AccountNotice):
+            return tuple(self._subscribers)
+        if isinstance(notice, BuildNotice):
+            return (BUILDS,)
+        if isinstance(notice, LogNotice):
+            return (str(notice.agent_id),)
+        return (CALLS,) if isinstance(notice, CallNotice) else (str(notice.session_id), None)
 
     def _tell_loss(self) -> None:
         for group in self._subscribers.values():
@@ -219,6 +270,7 @@ async def _notify(conn: AsyncConnection, channel: str, payload: str) -> None:
 
 
 _parts = itertools.count(1)
+_NAMING = {WORK: WorkNotice, ACCOUNTS: AccountNotice, BUILDS: BuildNotice, LOGS: LogNotice}
 _NOTIFY = text("SELECT pg_notify(:channel, :payload)")
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(_Payload)
@@ -235,10 +287,10 @@ def _split(payload: _Payload) -> list[bytes]:
 
 def _decode(channel: str, payload: str) -> Notice | None:
     try:
-        if channel == WORK:
-            return WorkNotice(uuid.UUID(payload))
-        if channel == ACCOUNTS:
-            return AccountNotice(uuid.UUID(payload))
+        if channel in _NAMING:
+            return _NAMING[channel](uuid.UUID(payload))
+        if channel == CALLS:
+            return CallNotice(int(payload))
         body = _decoder.decode(payload)
     except (ValueError, msgspec.MsgspecError):
         log.warning("notice not understood", channel=channel)

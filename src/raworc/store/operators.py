@@ -24,7 +24,7 @@ class OperatorRow:
 
     id: uuid.UUID
     name: str
-    space: str
+    space: str | None
     description: str | None
     active: bool
     blocked_at: datetime | None
@@ -51,6 +51,12 @@ async def one_at_a_time(conn: AsyncConnection) -> None:
 async def find(conn: AsyncConnection, name: str) -> OperatorRow | None:
     """The account, whatever the case of its name."""
     row = await _FIND.first(conn, {"name": name})
+    return None if row is None else OperatorRow(*row)
+
+
+async def find_by_id(conn: AsyncConnection, account_id: uuid.UUID) -> OperatorRow | None:
+    """The account of this id."""
+    row = await _FIND_BY_ID.first(conn, {"account_id": account_id})
     return None if row is None else OperatorRow(*row)
 
 
@@ -140,6 +146,9 @@ def _page(condition: str, order: str) -> Statement:
 
 _FIND: Final = Statement(
     text(f"{_SELECT} WHERE lower(a.name) = lower(:name)").bindparams(bindparam("name", type_=Text))
+)
+_FIND_BY_ID: Final = Statement(
+    text(f"{_SELECT} WHERE a.id = :account_id").bindparams(bindparam("account_id", type_=UUID))
 )
 _PAGE: Final = _page(_SEEN, "lower(a.name)")
 _BLOCKED: Final = _page(f"a.blocked_at IS NOT NULL AND {_SEEN}", "a.blocked_at DESC, a.id")

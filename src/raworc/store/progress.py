@@ -22,7 +22,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class NewTurn:
-    """A turn to be added. ``kind`` is ``input``, ``marker`` or ``compact``; it carries no event of its own."""
+    """A turn to be added. ``kind`` as in ``store/schema.py``; it carries no event of its own.
+
+    ``reply_id``: what its answer is called where it is shown as messages.
+    """
 
     turn_id: uuid.UUID
     agent_id: uuid.UUID | None
@@ -30,6 +33,7 @@ class NewTurn:
     status: TurnStatus
     input: Json
     created_by: str | None
+    reply_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -94,11 +98,12 @@ async def write(
 ) -> Written | None:
     """Apply ``entries`` in order; None when there is no such session, or it is not held as ``fence`` says.
 
-    Under a fence only open turns (pending, processing) take changes. Call it inside a transaction, and undo
-    that when ``turns`` is less than the turns named. Moving one turn to ``processing`` and another one out of
-    it takes two calls. Without a fence operators are told as well as servers.
+    Under a fence a paused session stays so, whatever its turn comes to, and only open turns (pending, processing)
+    take changes. Call it inside a transaction, and undo that when ``turns`` is less than the turns named. Moving one
+    turn to ``processing`` and another one out of it takes two calls. Without a fence operators are told as well as
+    servers.
     """
-    states = [entry.state for entry in entries if isinstance(entry, StateChanged)]
+    state = next((entry.state for entry in reversed(entries) if isinstance(entry, StateChanged)), None)
     row = await _WRITE.first(
         conn,
         {
@@ -107,7 +112,9 @@ async def write(
             "new_turns": [_new_turn(turn, entries) for turn in new_turns],
             "count": len(entries),
             "settles": any(isinstance(entry, ResponseChanged) and entry.status in SETTLED for entry in entries),
-            "state": states[-1] if states else None,
+            "is_work": any(isinstance(entry, SegmentAdded | ResponseChanged) for entry in entries),
+            "state": state,
+            "leaves_paused": fence is not None and state in {"idle", "busy"},
             "worker_id": fence.worker_id if fence else None,
             "epoch": fence.epoch if fence else None,
         },
@@ -120,7 +127,8 @@ def _encoded(entry: Entry) -> Json:
         case SegmentAdded():
             return {"kind": "segment", "turn": entry.turn_id, "body": entry.body}
         case ResponseChanged():
-            body = {"status": entry.status, "error": entry.error, "reason": entry.cancel_reason}
+            settled = entry.status in SETTLED
+            body = {"status": entry.status, "settled": settled, "error": entry.error, "reason": entry.cancel_reason}
             return {"kind": "response", "turn": entry.turn_id, "body": body}
         case StateChanged() | StateShown():
             return {"kind": "state", "body": {"state": entry.state}}
@@ -133,8 +141,10 @@ def _new_turn(turn: NewTurn, entries: Sequence[Entry]) -> Json:
         "agent_id": turn.agent_id,
         "kind": turn.kind,
         "status": turn.status,
+        "settled": turn.status in SETTLED,
         "input": turn.input,
         "created_by": turn.created_by,
+        "reply_id": turn.reply_id,
         "added": added,
     }
 
@@ -149,22 +159,21 @@ WITH entry AS MATERIALIZED (
 numbered AS (
     UPDATE sessions SET
         event_seq = event_seq + :count,
-        state = coalesce(:state, state),
+        state = CASE WHEN :leaves_paused AND state = 'paused' THEN state ELSE coalesce(:state, state) END,
         idle_from = CASE WHEN :state IS NULL THEN idle_from WHEN :state = 'idle' THEN clock_timestamp() END,
         busy_from = CASE WHEN :state IS NULL THEN busy_from WHEN :state = 'busy' THEN clock_timestamp() END,
-        last_activity_at = CASE
-            WHEN EXISTS (SELECT FROM entry WHERE turn_id IS NOT NULL) THEN clock_timestamp() ELSE last_activity_at
-        END
+        last_activity_at = CASE WHEN :is_work THEN clock_timestamp() ELSE last_activity_at END
     WHERE id = :session_id AND (:worker_id IS NULL OR (held_by = :worker_id AND hold_epoch = :epoch))
-    RETURNING event_seq - :count AS base, clock_timestamp() AS at
+    RETURNING event_seq - :count AS base, clock_timestamp() AS at, coalesce(state <> :state, false) AS stays
 ),
 created AS (
-    INSERT INTO turns (id, session_id, agent_id, kind, status, input, created_by, segment_count,
+    INSERT INTO turns (id, session_id, agent_id, kind, status, input, created_by, reply_id, segment_count,
                        created_at, updated_at, finished_at)
-    SELECT t.id, :session_id, t.agent_id, t.kind, t.status, t.input, t.created_by, t.added,
-           numbered.at, numbered.at, CASE WHEN t.status IN ('completed', 'failed', 'cancelled') THEN numbered.at END
+    SELECT t.id, :session_id, t.agent_id, t.kind, t.status, t.input, t.created_by, t.reply_id, t.added,
+           numbered.at, numbered.at, CASE WHEN t.settled THEN numbered.at END
     FROM numbered, jsonb_to_recordset(:new_turns) AS t(
-        id uuid, agent_id uuid, kind text, status text, input jsonb, created_by text, added bigint
+        id uuid, agent_id uuid, kind text, status text, settled bool, input jsonb, created_by text, reply_id uuid,
+        added bigint
     )
     RETURNING id, 0::bigint AS base
 ),
@@ -184,9 +193,7 @@ changed AS (
         started_at = CASE
             WHEN (change.body ->> 'status') = 'processing' THEN coalesce(started_at, numbered.at) ELSE started_at
         END,
-        finished_at = CASE
-            WHEN (change.body ->> 'status') IN ('completed', 'failed', 'cancelled') THEN numbered.at ELSE finished_at
-        END,
+        finished_at = CASE WHEN (change.body -> 'settled')::bool THEN numbered.at ELSE finished_at END,
         updated_at = numbered.at
     FROM numbered, change
     WHERE turns.id = change.turn_id AND turns.session_id = :session_id
@@ -212,7 +219,7 @@ told AS (
            ) END,
            numbered.at
     FROM numbered, entry
-    WHERE entry.kind IN ('state', 'response')
+    WHERE entry.kind = 'response' OR (entry.kind = 'state' AND NOT numbered.stays)
 )
 SELECT numbered.base + :count AS event_seq,
        (SELECT count(*) FROM touched) AS turns,
@@ -229,6 +236,8 @@ FROM numbered
         bindparam("new_turns", type_=JSONB),
         bindparam("count", type_=BigInteger),
         bindparam("settles", type_=Boolean),
+        bindparam("is_work", type_=Boolean),
+        bindparam("leaves_paused", type_=Boolean),
         bindparam("state", type_=Text),
         bindparam("worker_id", type_=UUID),
         bindparam("epoch", type_=BigInteger),

@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import bindparam, delete, text
+from sqlalchemy import Text, bindparam, text
 from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -52,14 +52,33 @@ async def filled(conn: AsyncConnection, session_id: uuid.UUID) -> None:
     await conn.execute(sessions.update().where(sessions.c.id == session_id).values(copy_of=None, copy_code=True))
 
 
+async def frozen(conn: AsyncConnection, session_id: uuid.UUID, epoch: int | None) -> None:
+    """What was wanted is there: the session's memory is kept under this hold, or (None) it is frozen no more."""
+    values = {"paused_epoch": epoch} if epoch is None else {"paused_epoch": epoch, "desired": None}
+    await conn.execute(sessions.update().where(sessions.c.id == session_id).values(values))
+
+
 async def fulfil(conn: AsyncConnection, session_id: uuid.UUID) -> None:
     """What was wanted of the session is there."""
     await conn.execute(sessions.update().where(sessions.c.id == session_id).values(desired=None))
 
 
+async def opened(conn: AsyncConnection, session_id: uuid.UUID, sandbox_id: str) -> None:
+    """Which sandbox the session has now; of a space's, the first one is its start."""
+    await conn.execute(_OPENED, {"session_id": session_id, "sandbox_id": sandbox_id})
+
+
 async def remove(conn: AsyncConnection, session_id: uuid.UUID) -> None:
-    """Delete a session, and with it its turns, segments, events and spans."""
-    await conn.execute(delete(sessions).where(sessions.c.id == session_id))
+    """Delete a session, and with it its turns, segments, events and spans.
+
+    One of a space that was terminated, not deleted, stays to be read: nobody holds it and nothing is wanted of it.
+    """
+    await conn.execute(_REMOVE, {"session_id": session_id})
+    await conn.execute(
+        sessions.update()
+        .where(sessions.c.id == session_id)
+        .values(held_by=None, desired=None, copy_of=None, sandbox_id=None)
+    )
 
 
 _BEGIN: Final = text(
@@ -68,6 +87,22 @@ INSERT INTO runs (id, session_id) VALUES (:run_id, :session_id)
 ON CONFLICT (session_id) WHERE ended_at IS NULL DO NOTHING
 """
 ).bindparams(bindparam("run_id", type_=UUID), bindparam("session_id", type_=UUID))
+
+_OPENED: Final = text(
+    """
+WITH started AS (
+    UPDATE shared_sessions SET started_at = clock_timestamp() WHERE session_id = :session_id AND started_at IS NULL
+)
+UPDATE sessions SET sandbox_id = :sandbox_id WHERE id = :session_id
+"""
+).bindparams(bindparam("session_id", type_=UUID), bindparam("sandbox_id", type_=Text))
+
+_REMOVE: Final = text(
+    """
+DELETE FROM sessions s WHERE id = :session_id
+AND NOT EXISTS (SELECT FROM shared_sessions h WHERE h.session_id = s.id AND h.deleted_at IS NULL)
+"""
+).bindparams(bindparam("session_id", type_=UUID))
 
 _END: Final = text(
     """

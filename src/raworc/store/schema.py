@@ -1,7 +1,8 @@
-"""The data model on one page (recorded model calls: ``records.py``). All of ``store/`` speaks of these tables only.
+"""The data model: agents, their sessions and turns. All of ``store/`` speaks of these tables only.
 
-Times are Postgres' own (``now()``): no process's clock decides anything. Rows of ``segments`` and
-``session_events`` are only ever added; those of ``audit`` cannot even be changed.
+Who there is and who may do what: ``tenants.py``; builds: ``build_tables.py``; their tables are named here again.
+Recorded model calls: ``records.py``. Times are Postgres' own (``now()``): no process's clock decides anything. Rows
+of ``segments`` and ``session_events`` are only ever added.
 """
 
 from sqlalchemy import (
@@ -11,13 +12,11 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Computed,
-    DateTime,
     ForeignKey,
     Identity,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     Table,
     Text,
     UniqueConstraint,
@@ -27,142 +26,60 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TSVECTOR, UUID
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
+from raworc.store.build_tables import agent_logs, builds, built_agents
+from raworc.store.columns import count_column, flag_column, id_column, json_column, metadata, moment_column
+from raworc.store.tenants import (
+    accounts,
+    audit,
+    bindings,
+    data_keys,
+    kept_answers,
+    login_failures,
+    login_places,
+    roles,
+    spaces,
 )
+from raworc.store.triggers import COUNT_AGENTS
 
-
-def _id(name: str = "id") -> Column[object]:
-    return Column(name, UUID, primary_key=True)
-
-
-def _moment(name: str, *, default: bool = False) -> Column[object]:
-    if default:
-        return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
-    return Column(name, DateTime(timezone=True))
-
-
-def _flag(name: str) -> Column[object]:
-    return Column(name, Boolean, nullable=False, server_default=text("false"))
-
-
-def _count(name: str) -> Column[object]:
-    return Column(name, BigInteger, nullable=False, server_default=text("0"))
-
-
-def _json(name: str, default: str = "'{}'::jsonb") -> Column[object]:
-    return Column(name, JSONB, nullable=False, server_default=text(default))
-
-
-# ── who ──────────────────────────────────────────────────────────────────────────────────────────────
-spaces = Table(
-    "spaces",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column("description", Text),
-    _json("settings"),
-    _moment("created_at", default=True),
-    _moment("updated_at", default=True),
-)
-
-accounts = Table(
+__all__ = [
     "accounts",
-    metadata,
-    _id(),
-    Column("name", Text, nullable=False),
-    Column("space", Text, ForeignKey("spaces.name"), nullable=False),
-    Column("description", Text),
-    Column("password_hash", Text, nullable=False),
-    Column("active", Boolean, nullable=False, server_default=text("true")),
-    Column("version", Integer, nullable=False, server_default=text("1")),  # raised to reject every older token
-    _moment("created_at", default=True),
-    _moment("updated_at", default=True),
-    _moment("last_login_at"),
-    _moment("blocked_at"),  # set: it is on the blocklist
-    Index("ix_accounts_blocked_at", "blocked_at", postgresql_where=text("blocked_at IS NOT NULL")),
-    Index("uq_accounts_name", func.lower(text("name")), unique=True),
-)
-
-roles = Table(
-    "roles",
-    metadata,
-    _id(),
-    Column("name", Text, nullable=False, unique=True),
-    _json("rules", "'[]'::jsonb"),  # [{"resources": [...], "verbs": [...], "scope": "space" | "global"}]
-    _flag("builtin"),
-    _moment("created_at", default=True),
-)
-
-bindings = Table(
-    "bindings",
-    metadata,
-    _id(),
-    Column("role_id", UUID, ForeignKey("roles.id"), nullable=False),
-    Column("account_id", UUID, ForeignKey("accounts.id", ondelete="CASCADE")),  # null: the group `authenticated`
-    Column("space", Text, ForeignKey("spaces.name", ondelete="CASCADE")),  # null: everywhere
-    _moment("created_at", default=True),
-    Index("ix_bindings_account_id", "account_id"),
-)
-
-login_failures = Table(  # what slows down guessing; a row counts for five minutes from ``since``
-    "login_failures",
-    metadata,
-    Column("subject", Text, primary_key=True),  # account:<digest of the name> or address:<ip>
-    Column("failures", Integer, nullable=False),
-    _moment("since", default=True),
-)
-
-audit = Table(  # who did what, or was refused; without foreign keys: it outlives what it tells of
+    "agent_counts",
+    "agent_logs",
+    "agent_secrets",
+    "agents",
+    "approvals",
     "audit",
-    metadata,
-    Column("number", BigInteger, Identity(), primary_key=True),  # the order of writing, not of committing
-    _moment("at", default=True),
-    Column("actor_id", UUID),  # accounts.id; null: nobody was known yet
-    Column("actor", Text),  # its name then
-    Column("verb", Text, nullable=False),
-    Column("resource", Text, nullable=False),  # a kind of thing: agents, secrets, service-accounts, ...
-    Column("name", Text),  # which one; null: all of its kind, or none that exists
-    Column("space", Text),
-    Column("address", Text),  # where the request came from
-    Column("allowed", Boolean, nullable=False),
-    _json("details"),  # never a secret, a password or a token
-)
-
-data_keys = Table(  # one per space and version, wrapped by the master key
+    "bindings",
+    "builds",
+    "built_agents",
+    "context_cutoffs",
     "data_keys",
-    metadata,
-    Column("space", Text, ForeignKey("spaces.name", ondelete="CASCADE"), primary_key=True),
-    Column("version", Integer, primary_key=True),
-    Column("wrapped", LargeBinary, nullable=False),
-    Column("master_key_id", Text, nullable=False),
-    _moment("created_at", default=True),
-)
-
-kept_answers = Table(  # of requests with an Idempotency-Key, for 24 hours
     "kept_answers",
-    metadata,
-    Column("account_id", UUID, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
-    Column("key", Text, primary_key=True),
-    Column("fingerprint", LargeBinary, nullable=False),  # of method, path and body, under a key of the home
-    Column("body", LargeBinary, nullable=False),
-    _moment("created_at", default=True),
-    Index("ix_kept_answers_created_at", "created_at"),
-)
+    "knowledge",
+    "login_failures",
+    "login_places",
+    "metadata",
+    "roles",
+    "runs",
+    "segments",
+    "session_agents",
+    "session_events",
+    "sessions",
+    "shared_sessions",
+    "spaces",
+    "steps",
+    "turns",
+    "workers",
+]
 
 # ── agents and their sessions ────────────────────────────────────────────────────────────────────────
 sessions = Table(
     "sessions",
     metadata,
-    _id(),
+    id_column(),
     Column("number", BigInteger, Identity(), nullable=False, unique=True),  # host uid = RAWORC_UID_BASE + number
     Column("space", Text, ForeignKey("spaces.name"), nullable=False),
-    Column("kind", Text, nullable=False),  # home
+    Column("kind", Text, nullable=False),  # home (of a named agent), shared (of spaces and organizations)
     Column("state", Text, nullable=False),  # init idle busy paused slept error terminated
     Column("desired", Text),  # what it should become: idle slept terminated; null when it is there
     Column("node", Text),  # bubblewrap keeps a session on its node
@@ -170,56 +87,110 @@ sessions = Table(
     Column("hold_epoch", BigInteger, nullable=False, server_default=text("0")),
     Column("copy_of", UUID, ForeignKey("sessions.id")),  # whose files it is to start with; null once they are there
     Column("copy_code", Boolean, nullable=False, server_default=text("true")),  # and whether ``code`` is among them
-    _count("event_seq"),
-    Column("idle_timeout_s", Integer, nullable=False),
+    count_column("event_seq"),
+    Column("paused_epoch", BigInteger),  # the hold whose operator keeps the frozen memory of a paused one
+    Column("sandbox_id", Text),  # of the sandbox that was opened last
+    Column("idle_timeout_s", Integer, nullable=False),  # 0: never
     Column("busy_timeout_s", Integer, nullable=False),
-    _moment("idle_from"),
-    _moment("busy_from"),
-    _moment("busy_hold_from"),  # POST /busy: shown as busy although no turn runs
-    _moment("sleep_at"),
+    moment_column("idle_from"),
+    moment_column("busy_from"),
+    moment_column("busy_hold_from"),  # POST /busy: shown as busy although no turn runs
+    moment_column("sleep_at"),
     Column("sleep_note", Text),
     Column("sleep_by", Text),
-    _moment("context_cutoff_at"),
-    _moment("last_activity_at"),
-    _moment("created_at", default=True),
+    moment_column("context_cutoff_at"),
+    moment_column("last_activity_at"),
+    moment_column("created_at", default=True),
     CheckConstraint("state in ('init','idle','busy','paused','slept','error','terminated')", name="state"),
     Index("ix_sessions_held_by", "held_by"),
     Index("ix_sessions_copy_of", "copy_of", postgresql_where=text("copy_of IS NOT NULL")),
     Index("ix_sessions_work", "id", postgresql_where=text("desired IS NOT NULL OR sleep_at IS NOT NULL")),
+    Index("ix_sessions_paused", "id", postgresql_where=text("state = 'paused'")),
+    Index("ix_sessions_shared", "created_at", "id", postgresql_where=text("kind = 'shared'")),
+    Index("ix_sessions_shared_space", "space", "created_at", "id", postgresql_where=text("kind = 'shared'")),
     Index("ix_sessions_awake", "id", postgresql_where=text("state IN ('init', 'idle', 'busy')")),  # most sleep
+)
+
+shared_sessions = Table(  # what only sessions of spaces and organizations have
+    "shared_sessions",
+    metadata,
+    Column("session_id", UUID, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text),
+    Column("starting_prompt", Text),
+    Column("created_by", Text, nullable=False),
+    Column("parent_id", UUID),  # no foreign key: the parent may be deleted
+    json_column("metadata"),
+    moment_column("started_at"),  # when it first had a sandbox
+    moment_column("terminated_at"),
+    Column("termination_reason", Text),
+    moment_column("deleted_at"),  # nobody sees it any more; it goes with its workspace
+    moment_column("messages_cleared_at"),  # messages from before are hidden, and on their way out
+)
+
+session_agents = Table(  # the definitions that a session was made with, in their order; none: those of its space
+    "session_agents",
+    metadata,
+    Column("session_id", UUID, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("agent_id", UUID, ForeignKey("agents.id", ondelete="CASCADE"), nullable=False),
+    UniqueConstraint("session_id", "agent_id"),
+    Index("ix_session_agents_agent_id", "agent_id"),
 )
 
 agents = Table(
     "agents",
     metadata,
-    _id(),
-    Column("kind", Text, nullable=False),  # named
+    id_column(),
+    Column("kind", Text, nullable=False),  # named; definition (of the contract organizations); code (of spaces)
     Column("name", Text, nullable=False),
     Column("space", Text, ForeignKey("spaces.name"), nullable=False),
-    Column("session_id", UUID, ForeignKey("sessions.id"), nullable=False, unique=True),
-    Column("owner_id", UUID, ForeignKey("accounts.id"), nullable=False),
+    Column("session_id", UUID, ForeignKey("sessions.id"), unique=True),  # of a named one: its home
+    Column("owner_id", UUID, ForeignKey("accounts.id")),  # of a named one; others belong to their space
     Column("created_by", Text, nullable=False),
     Column("description", Text),
-    _json("metadata"),
+    json_column("metadata"),
     Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
     Column("instructions", Text),
     Column("setup", Text),
     Column("model", Text),
     Column("max_tokens", Integer),
     Column("network", Text, nullable=False, server_default=text("'none'")),
-    _json("limits"),  # memory_mb cpus pids disk_mb
-    _json("tools", "'[]'::jsonb"),  # these three lists as the user wrote them, unknown entries included
-    _json("guardrails", "'[]'::jsonb"),
-    _json("knowledge_bases", "'[]'::jsonb"),
+    json_column("limits"),  # memory_mb cpus pids disk_mb
+    json_column("tools", "'[]'::jsonb"),  # these three lists as the user wrote them, unknown entries included
+    json_column("guardrails", "'[]'::jsonb"),
+    json_column("knowledge_bases", "'[]'::jsonb"),
+    json_column("routes", "'[]'::jsonb"),  # of a definition
+    Column("purpose", Text),  # these three of code: what it is for, and where its code comes from
+    Column("source_repo", Text),
+    Column("source_branch", Text),
+    moment_column("deployed_at"),  # of code: set while it is to be kept warm
+    Column("active", Boolean, nullable=False, server_default=text("true")),  # of both: it takes part
+    moment_column("deleted_at"),  # of both: gone for everybody, kept for what it said
     Column("parent_agent_name", Text),
-    _flag("is_published"),
-    _moment("published_at"),
+    flag_column("is_published"),
+    moment_column("published_at"),
     Column("published_by", Text),
-    _json("publish_permissions", '\'{"code": true, "secrets": true, "content": true}\'::jsonb'),
-    _flag("offers_secrets"),  # the publisher named ``secrets: true``: the default alone gives nothing to strangers
-    _moment("created_at", default=True),
-    _moment("updated_at", default=True),
+    json_column("publish_permissions", '\'{"code": true, "secrets": true, "content": true}\'::jsonb'),
+    flag_column("offers_secrets"),  # the publisher named ``secrets: true``; the default gives nothing to strangers
+    moment_column("created_at", default=True),
+    moment_column("updated_at", default=True),
     Index("uq_agents_named", func.lower(text("name")), unique=True, postgresql_where=text("kind = 'named'")),
+    Index(
+        "uq_agents_definition",
+        func.lower(text("name")),  # first, as a name alone is looked for, too
+        "space",
+        unique=True,
+        postgresql_where=text("kind = 'definition' AND deleted_at IS NULL"),
+    ),
+    Index(
+        "uq_agents_code",
+        "space",
+        func.lower(text("name")),
+        unique=True,
+        postgresql_where=text("kind = 'code' AND deleted_at IS NULL"),
+    ),
+    CheckConstraint("kind <> 'code' OR source_repo IS NOT NULL", name="source"),
+    CheckConstraint("kind <> 'named' OR session_id IS NOT NULL AND owner_id IS NOT NULL", name="home"),
     Index("ix_agents_created_at", "created_at", "id"),
     Index("ix_agents_owner_id", "owner_id", "created_at", "id"),
     Index("ix_agents_tags", "tags", postgresql_using="gin"),
@@ -232,26 +203,10 @@ agent_counts = Table(  # how many agents there are, kept by a trigger: counting 
     Column("kind", Text, primary_key=True),
     Column("owner_id", UUID, ForeignKey("accounts.id", ondelete="CASCADE"), primary_key=True),
     Column("space", Text, ForeignKey("spaces.name", ondelete="CASCADE"), primary_key=True),
-    _count("count"),
+    count_column("count"),
 )
 
-_COUNT_AGENTS = """
-CREATE FUNCTION raworc_count_agents() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF TG_OP <> 'INSERT' THEN
-        UPDATE agent_counts SET count = count - 1
-        WHERE kind = OLD.kind AND owner_id = OLD.owner_id AND space = OLD.space;
-    END IF;
-    IF TG_OP <> 'DELETE' THEN
-        INSERT INTO agent_counts (kind, owner_id, space, count) VALUES (NEW.kind, NEW.owner_id, NEW.space, 1)
-        ON CONFLICT (kind, owner_id, space) DO UPDATE SET count = agent_counts.count + 1;
-    END IF;
-    RETURN NULL;
-END $$;
-CREATE CONSTRAINT TRIGGER count_agents AFTER INSERT OR DELETE OR UPDATE OF kind, owner_id, space ON agents
-DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION raworc_count_agents()
-"""  # at commit: the row of a count is locked for as short as can be
-event.listen(metadata, "after_create", DDL(_COUNT_AGENTS))
+event.listen(metadata, "after_create", DDL(COUNT_AGENTS))
 
 agent_secrets = Table(
     "agent_secrets",
@@ -261,8 +216,8 @@ agent_secrets = Table(
     Column("key_version", Integer, nullable=False),
     Column("nonce", LargeBinary, nullable=False),
     Column("ciphertext", LargeBinary, nullable=False),  # AES-256-GCM, bound to table, agent and key name
-    _moment("created_at", default=True),
-    _moment("updated_at", default=True),
+    moment_column("created_at", default=True),
+    moment_column("updated_at", default=True),
 )
 
 knowledge = Table(  # pieces of agents' knowledge bases, by the digest of the text they were cut from
@@ -279,10 +234,10 @@ knowledge = Table(  # pieces of agents' knowledge bases, by the digest of the te
 runs = Table(  # from wake to sleep
     "runs",
     metadata,
-    _id(),
+    id_column(),
     Column("session_id", UUID, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
-    _moment("started_at", default=True),
-    _moment("ended_at"),
+    moment_column("started_at", default=True),
+    moment_column("ended_at"),
     Index("uq_runs_open", "session_id", unique=True, postgresql_where=text("ended_at IS NULL")),
     Index("ix_runs_session_id", "session_id"),
 )
@@ -291,29 +246,35 @@ runs = Table(  # from wake to sleep
 turns = Table(
     "turns",
     metadata,
-    _id(),
+    id_column(),
     Column("session_id", UUID, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False),
-    Column("agent_id", UUID),  # no foreign key: deleting an agent must not search every turn
+    Column("agent_id", UUID),  # who answers; no foreign key: deleting an agent must not search every turn
+    flag_column("is_routed"),  # of a shared session: ``agent_id`` is decided (null: the space's default model)
+    Column("reply_id", UUID),  # of a shared session's input: what its answer is called as a message
     Column("number", BigInteger, Identity(), nullable=False),  # order of arrival
-    Column("kind", Text, nullable=False),  # input, marker, compact (a marker that an operator runs)
+    Column(
+        "kind", Text, nullable=False
+    ),  # input, said (a message that nobody answers), marker, compact (one that is run)
     Column("status", Text, nullable=False),
-    _json("input"),  # {"content": [...]} as given
-    _json("output"),  # what an outside writer put: {"text": ..., other keys}; items become segments
+    json_column("input"),  # {"content": [...]} as given; of messages besides: "role", "metadata"
+    json_column("output"),  # what an outside writer put: {"text": ..., other keys}; items become segments
     Column("error", JSONB),  # {"code", "message"} of a failed turn
     Column("attempts", Integer, nullable=False, server_default=text("0")),  # since the last new segment
     Column("attempt_epoch", BigInteger),  # the hold that was counted last: asking again under it counts once
     Column("model_calls", Integer, nullable=False, server_default=text("0")),
-    _count("segment_count"),
+    count_column("summary_tokens"),  # of model calls that made summaries, which are no steps
+    count_column("segment_count"),
     Column("cancel_reason", Text),  # set: cancel requested
     Column("created_by", Text),
-    _moment("created_at", default=True),
-    _moment("updated_at", default=True),
-    _moment("started_at"),
-    _moment("finished_at"),
+    moment_column("created_at", default=True),
+    moment_column("updated_at", default=True),
+    moment_column("started_at"),
+    moment_column("finished_at"),
     CheckConstraint("status in ('pending','processing','completed','failed','cancelled')", name="status"),
     Index("uq_turns_processing", "session_id", unique=True, postgresql_where=text("status = 'processing'")),
     Index("ix_turns_pending", "session_id", "number", postgresql_where=text("status = 'pending'")),
     Index("ix_turns_session", "session_id", "created_at", "number"),
+    Index("ix_turns_replies", "session_id", "finished_at", "number", postgresql_where=text("reply_id IS NOT NULL")),
 )
 
 steps = Table(  # what must not be done twice: a model call may, a tool may not
@@ -321,17 +282,34 @@ steps = Table(  # what must not be done twice: a model call may, a tool may not
     metadata,
     Column("turn_id", UUID, ForeignKey("turns.id", ondelete="CASCADE"), primary_key=True),
     Column("number", Integer, primary_key=True),
-    Column("kind", Text, nullable=False),  # model, tool
+    Column("kind", Text, nullable=False),  # model, tool, handler (of a code agent: answers as a model)
     Column("state", Text, nullable=False),  # started, done, unknown
     Column("epoch", BigInteger, nullable=False),
     Column("request_id", UUID),  # of a model call: its recorded request
     Column("tool_use_id", Text),  # of a tool
-    _count("tokens"),  # of a model call: all kinds added up
+    count_column("tokens"),  # of a model call: all kinds added up
     Column("content", JSONB),  # model: the provider's own blocks; tool: the tool_result block the model gets
     Column("characters", Integer, nullable=False, server_default=text("0")),  # of ``content``, as a model reads it
     Column("context_tokens", Integer),  # of a model call: the history with its answer, as the provider counted it
-    _moment("started_at", default=True),
-    _moment("finished_at"),
+    moment_column("started_at", default=True),
+    moment_column("finished_at"),
+)
+
+approvals = Table(  # tool calls that a person has to decide about before they are made
+    "approvals",
+    metadata,
+    id_column(),
+    Column("turn_id", UUID, ForeignKey("turns.id", ondelete="CASCADE"), nullable=False),
+    Column("step", Integer, nullable=False),  # steps.number that the call has once it is made
+    Column("tool_use_id", Text, nullable=False),
+    Column("tool", Text, nullable=False),
+    Column("args", JSONB, nullable=False),  # as people may see them
+    Column("decision", Text),  # approve, deny; null: nobody has decided yet
+    Column("reason", Text),
+    Column("decided_by", Text),
+    moment_column("asked_at", default=True),
+    moment_column("decided_at"),
+    UniqueConstraint("turn_id", "step"),
 )
 
 context_cutoffs = Table(  # a stack for each session: the newest counts, restoring takes it away
@@ -342,8 +320,8 @@ context_cutoffs = Table(  # a stack for each session: the newest counts, restori
     Column("turn_id", UUID),  # the turn that it was made in
     Column("step", Integer, nullable=False),  # how many steps of that very turn it covers
     Column("summary", Text),  # null: cleared
-    _moment("counts_from", default=True),  # turns that came before are no history any more
-    _moment("cutoff_at", default=True),
+    moment_column("counts_from", default=True),  # turns that came before are no history any more
+    moment_column("cutoff_at", default=True),
     Index("ix_context_cutoffs_session", "session_id", "number"),
 )
 
@@ -356,7 +334,7 @@ segments = Table(
     Column("event_seq", BigInteger, nullable=False),  # the SSE id
     Column("type", Text, nullable=False),
     Column("body", JSONB, nullable=False),  # the segment as the API shows it, `type` included
-    _moment("created_at", default=True),
+    moment_column("created_at", default=True),
     UniqueConstraint("session_id", "event_seq"),
 )
 
@@ -368,7 +346,7 @@ session_events = Table(  # state and response changes, in one numbering with seg
     Column("kind", Text, nullable=False),  # state, response
     Column("turn_id", UUID),
     Column("body", JSONB, nullable=False),  # {"state"} or {"status", "updated_at"}
-    _moment("created_at", default=True),
+    moment_column("created_at", default=True),
     Index("ix_session_events_turn_id", "turn_id", "event_seq", postgresql_where=text("turn_id IS NOT NULL")),
 )
 
@@ -376,20 +354,10 @@ session_events = Table(  # state and response changes, in one numbering with seg
 workers = Table(  # operators and servers that run or ran; alive: its lock file is held, or seen lately
     "workers",
     metadata,
-    _id(),
+    id_column(),
     Column("kind", Text, nullable=False),  # operator, server, recorder
     Column("node", Text, nullable=False),
     Column("pid", Integer, nullable=False),
-    _moment("started_at", default=True),
-    _moment("seen_at", default=True),
+    moment_column("started_at", default=True),
+    moment_column("seen_at", default=True),
 )
-
-_AUDIT_ONLY_GROWS = """
-CREATE FUNCTION raworc_audit_only_grows() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION 'rows of audit are only ever added';
-END $$;
-CREATE TRIGGER audit_only_grows BEFORE UPDATE OR DELETE OR TRUNCATE ON audit
-    FOR EACH STATEMENT EXECUTE FUNCTION raworc_audit_only_grows()
-"""
-event.listen(audit, "after_create", DDL(_AUDIT_ONLY_GROWS))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import psycopg
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql import JSONB
@@ -51,3 +52,26 @@ class Statement:
             if given[name] is not None:
                 given[name] = Jsonb(given[name])
         return await driver.execute(self._sql, given, binary=True)
+
+
+async def composed(conn: AsyncConnection, statement: str, parameters: object) -> list[dict[str, Any]]:
+    """The rows of a statement in the driver's own words (``%(name)s``), for texts that are put together when asked.
+
+    Planned anew for its values each time: what fits a day does not fit a year.
+    """
+    return await _fetched(conn, statement, parameters, prepare=False)
+
+
+async def repeated(conn: AsyncConnection, statement: str, parameters: object) -> list[dict[str, Any]]:
+    """The same for statements that come again and again with values that are alike: the driver prepares them."""
+    return await _fetched(conn, statement, parameters, prepare=None)
+
+
+async def _fetched(
+    conn: AsyncConnection, statement: str, parameters: object, *, prepare: bool | None
+) -> list[dict[str, Any]]:
+    raw = await conn.get_raw_connection()
+    driver = cast("psycopg.AsyncConnection[Any]", raw.driver_connection)
+    async with driver.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement.encode(), cast("Any", parameters), prepare=prepare)
+        return await cursor.fetchall() if cursor.description else []

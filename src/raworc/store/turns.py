@@ -64,10 +64,15 @@ async def error(conn: AsyncConnection, turn_id: uuid.UUID) -> Json | None:
     return await _ERROR.scalar(conn, {"turn_id": turn_id})
 
 
-async def page(conn: AsyncConnection, session_id: uuid.UUID, *, limit: int, offset: int) -> list[TurnRow]:
-    """Turns of a session, oldest first."""
-    rows = await _PAGE.all(conn, {"session_id": session_id, "limit": limit, "offset": offset})
-    return [TurnRow(*row) for row in rows]
+async def page(conn: AsyncConnection, session_id: uuid.UUID, *, limit: int, offset: int) -> tuple[list[TurnRow], int]:
+    """Turns of a session, oldest first: as many as fit into ``_PAGE_BYTES``, one at least, and how many did not."""
+    rows = await _PAGE.all(conn, {"session_id": session_id, "limit": limit, "offset": offset, "most": _PAGE_BYTES})
+    return [TurnRow(*row[:-1]) for row in rows], rows[0][-1] - len(rows) if rows else 0
+
+
+async def weight(conn: AsyncConnection, turn_id: uuid.UUID) -> int:
+    """The bytes of a turn's segments as JSON, 1 KiB each at least."""
+    return await _WEIGHT.scalar(conn, {"turn_id": turn_id}) or 0
 
 
 async def several(conn: AsyncConnection, session_id: uuid.UUID, turn_ids: list[uuid.UUID]) -> list[TurnRow]:
@@ -86,9 +91,12 @@ async def set_content(conn: AsyncConnection, turn_id: uuid.UUID, *, given: Json 
     await _SET_CONTENT.run(conn, {"turn_id": turn_id, "given": given, "output": output})
 
 
+_PAGE_BYTES: Final = 1_048_576  # as they are stored, which may be compressed: asking for that unpacks nothing
+
+# json_agg, because an array of jsonb cannot have more than 256 MiB
 _COLUMNS: Final = """
 SELECT t.id, t.kind, t.status, t.input, t.output,
-       coalesce((SELECT jsonb_agg(s.body ORDER BY s.seq) FROM segments s WHERE s.turn_id = t.id), '[]') AS segments,
+       coalesce((SELECT json_agg(s.body ORDER BY s.seq) FROM segments s WHERE s.turn_id = t.id), '[]') AS segments,
        t.created_at, t.updated_at
 """
 _SHOWN: Final = _COLUMNS + "FROM turns t WHERE t.session_id = :session_id "
@@ -126,10 +134,28 @@ _SEVERAL: Final = Statement(
 
 _PAGE: Final = Statement(  # the turns are chosen first: those that are passed over need no segments
     text(
-        f"""{_COLUMNS} FROM (
-    SELECT * FROM turns WHERE session_id = :session_id ORDER BY created_at, number LIMIT :limit OFFSET :offset
-) AS t ORDER BY t.created_at, t.number"""  # noqa: S608  put together from constants
-    ).bindparams(_SESSION, bindparam("limit", type_=BigInteger), bindparam("offset", type_=BigInteger))
+        f"""{_COLUMNS}, t.of FROM (
+    SELECT c.*, count(*) OVER () AS of, row_number() OVER upto AS place, sum(c.bytes) OVER upto AS bytes_upto
+    FROM (
+        SELECT p.*, pg_column_size(p.input) + pg_column_size(p.output) + coalesce(
+            (SELECT sum(pg_column_size(s.body)) FROM segments s WHERE s.turn_id = p.id), 0) AS bytes
+        FROM (
+            SELECT * FROM turns WHERE session_id = :session_id ORDER BY created_at, number LIMIT :limit OFFSET :offset
+        ) AS p
+    ) AS c WINDOW upto AS (ORDER BY c.created_at, c.number)
+) AS t WHERE t.bytes_upto <= :most OR t.place = 1 ORDER BY t.created_at, t.number"""  # noqa: S608  of constants
+    ).bindparams(
+        _SESSION,
+        bindparam("limit", type_=BigInteger),
+        bindparam("offset", type_=BigInteger),
+        bindparam("most", type_=BigInteger),
+    )
+)
+
+_WEIGHT: Final = Statement(
+    text("SELECT sum(greatest(octet_length(body::text), 1024)) FROM segments WHERE turn_id = :turn_id").bindparams(
+        _TURN
+    )
 )
 
 _STATUS: Final = Statement(

@@ -20,6 +20,7 @@ from raworc.errors import BadRequest, Conflict, StorageFull
 from raworc.keys import FORMER, MASTER, NEXT, key_id, load_keys
 from raworc.sandbox.driver import SandboxError
 from raworc.sandbox.packing import pack
+from raworc.sandbox.trees import MAX_LEVELS
 from raworc.settings import Settings
 from raworc.store.dump import Snapshot, snapshot, tables
 from raworc.store.migrations import HEAD
@@ -168,7 +169,9 @@ def _add_rows(seen: Snapshot, archive: Writing) -> None:
 def _add_workspaces(settings: Settings, manifest: Manifest, archive: Writing, tell: Tell) -> None:
     sessions = manifest.contents.sessions
     for number, session in enumerate(sessions, 1):
-        pack(archive.tar, settings.sessions_dir / session.id, f"{WORKSPACES}/{session.id}")
+        left_out = pack(archive.tar, settings.sessions_dir / session.id, f"{WORKSPACES}/{session.id}")
+        if left_out:
+            tell(f"left out: {left_out} folders of session {session.id} that are deeper than {MAX_LEVELS} levels")
         archive.forget()
         if number % 100 == 0 or number == len(sessions):
             tell(f"{number} of {len(sessions)} workspaces")

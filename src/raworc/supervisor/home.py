@@ -17,7 +17,15 @@ _UNUSABLE: Final = re.compile('[,"$`\\x00-\\x1f]')  # read by its tools as lists
 _UNUSABLE_SAID: Final = "commas, double quotes, '$', backquotes or control characters"
 UNFINISHED: Final = "restore.unfinished"
 """A file in a home whose restore is not over: what is there may be half the old and half the new."""
-_FOLDERS: Final = {"run": 0o700, "keys": 0o700, "logs": 0o700, "spool": 0o700, "pg": 0o711, "sessions": 0o711}
+_FOLDERS: Final = {
+    "run": 0o700,
+    "keys": 0o700,
+    "logs": 0o700,
+    "spool": 0o700,
+    "pg": 0o711,
+    "sessions": 0o711,
+    "builds": 0o711,
+}
 
 
 def prepare_home(settings: Settings, *, resuming: bool = False) -> None:

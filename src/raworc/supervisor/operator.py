@@ -30,4 +30,4 @@ def _prepare(settings: Settings) -> Work:
 async def _operate(settings: Settings, spawner: Spawner, lifetime: Lifetime) -> None:
     async with operator_parts(settings, spawner, lifetime.name) as parts:
         lifetime.serving(parts.facts)
-        await parts.operator.run(lifetime.stopping)
+        await parts.run(lifetime.stopping)

@@ -15,6 +15,7 @@ from raworc.supervisor.cluster import Cluster, has_ended, install, url_at
 BACKOFF_S: Final = (0.2, 5.0)
 STOP_TIMEOUT_S: Final = 30.0
 _STEADY_S: Final = 10.0  # having run so long, the next failure starts with the shortest wait again
+_TIDY_EVERY_S: Final = 30.0
 
 log = structlog.get_logger(__name__)
 
@@ -88,10 +89,19 @@ class EmbeddedPostgres:
         delay_s = BACKOFF_S[0]
         while True:
             since = time.monotonic()
-            await _end_of(pid)
+            tidying = asyncio.create_task(self._tidy())
+            try:
+                await _end_of(pid)
+            finally:
+                tidying.cancel()
             if time.monotonic() - since > _STEADY_S:
                 delay_s = BACKOFF_S[0]
             pid, delay_s = await self._restart(pid, delay_s)
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(_TIDY_EVERY_S)
+            await asyncio.to_thread(self.cluster.turn_log_over)
 
     async def _restart(self, pid: int, delay_s: float) -> tuple[int, float]:
         while True:

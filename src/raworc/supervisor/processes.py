@@ -116,7 +116,8 @@ class Child:
         _send(process, signal.SIGKILL if self._starting else signal.SIGTERM)
         self._forget_start()
         try:
-            await asyncio.wait_for(process.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await process.wait()
         except TimeoutError:
             log.warning("process did not stop in time and is killed", child=self.name)
             _send(process, signal.SIGKILL)
@@ -157,7 +158,8 @@ class Child:
         with os.fdopen(starting.gate, "wb") as gate, contextlib.suppress(BrokenPipeError):
             gate.write(GO)
         try:
-            report = await asyncio.wait_for(_read_report(starting.report), START_TIMEOUT_S)
+            async with asyncio.timeout(START_TIMEOUT_S):
+                report = await _read_report(starting.report)
         except TimeoutError:
             self.kill()
             raise self._refused(f"did not start within {START_TIMEOUT_S:g} s") from None

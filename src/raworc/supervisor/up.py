@@ -1,8 +1,8 @@
 """``raworc up``: everything on one machine, started together and stopped in order.
 
 Postgres first, then servers, operator and recorder side by side (they load their programs meanwhile); at the end
-servers drain, then the operator, then the recorder loads what is left, then Postgres. Meant to be quick: it loads
-little, the children work.
+servers and the operator drain side by side, then the recorder loads what is left, then Postgres. Meant to be
+quick: it loads little, the children work.
 """
 
 import asyncio
@@ -15,13 +15,14 @@ import structlog
 
 from raworc.domain.forwarding import Proxies
 from raworc.logs import configure
-from raworc.settings import Settings
+from raworc.settings import Settings, read_service_settings
 from raworc.supervisor.ballast import Ballast
 from raworc.supervisor.database import brought_up_to_date, has_default_password, refuse_default_password
 from raworc.supervisor.home import claimed, prepare_home
 from raworc.supervisor.listeners import Listeners, open_listeners
 from raworc.supervisor.postgres import EmbeddedPostgres
 from raworc.supervisor.processes import Child, Program
+from raworc.supervisor.service import Service
 from raworc.supervisor.summary import Summary, show
 from raworc.supervisor.tls import Certificate
 
@@ -90,9 +91,9 @@ class _Installation:
         )
 
     async def stop(self) -> None:
-        """The other way round; each waits for what it serves."""
+        """Servers and operators first, side by side: both may take the whole time. Then those that they need."""
         timeout_s = self._settings.drain_timeout_s + _GRACE_S
-        for group in (self._servers, self._operators, self._recorders):
+        for group in ([*self._servers, *self._operators], self._recorders):
             await asyncio.gather(*(child.stop(timeout_s=timeout_s) for child in group))
         if self._postgres is not None:
             await self._postgres.stop()
@@ -117,6 +118,7 @@ class _Installation:
 
 
 async def _until_stopped(installation: _Installation) -> None:
+    service = Service(read_service_settings())
     stopping = asyncio.Event()
 
     def stop() -> None:
@@ -134,12 +136,15 @@ async def _until_stopped(installation: _Installation) -> None:
         if starting.done():
             show(starting.result())
             log.info("serving")
+            service.ready("Serving")
             await waiting
     finally:
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
         log.info("stopping")
+        service.stopping()
         await installation.stop()
+        service.ended()
         log.info("stopped")
 
 

@@ -5,6 +5,7 @@ from typing import Final
 from raworc.api.agents import (
     access,
     agents,
+    approvals,
     blocklist,
     context,
     events,
@@ -13,6 +14,7 @@ from raworc.api.agents import (
     published,
     requests,
     responses,
+    secrets,
     states,
 )
 from raworc.api.routes import Route
@@ -22,7 +24,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     *responses.ROUTES,
     *states.ROUTES,
     *context.ROUTES,
+    *approvals.ROUTES,
     *published.ROUTES,
+    *secrets.ROUTES,
     *events.ROUTES,
     *files.ROUTES,
     *requests.ROUTES,

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from raworc.api.agents.render import agent_object, limits_of
 from raworc.api.agents.schemas import Agent, AgentChangeBody, AgentState, ListAgentsResult, NewAgentBody
 from raworc.api.agents.sharing_schemas import RemixBody
-from raworc.api.auth import MayCreate, MayDelete, MayGet, MayList, MayUpdate
+from raworc.api.auth import MayCreate, MayDelete, MayFollow, MayList, MayUpdate
 from raworc.api.bodies import JsonBody
 from raworc.api.once import Once
 from raworc.api.parts import parts_of
@@ -21,7 +21,7 @@ from raworc.services.agents import AgentChange, AgentFilter, NewAgent
 from raworc.services.remixes import Remix
 
 
-async def get_agent(request: Request, name: str, caller: MayGet) -> Response:
+async def get_agent(request: Request, name: str, caller: MayFollow) -> Response:
     """One agent by name."""
     return Json(agent_object(await parts_of(request).agents.get(caller, name)))
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from raworc.api.agents.responses import turn_id
-from raworc.api.auth import MayGet
+from raworc.api.auth import MayFollow
 from raworc.api.events import EventStream, last_event_id
 from raworc.api.parts import parts_of
 from raworc.api.routes import Route
@@ -15,14 +15,14 @@ from raworc.api.routes import Route
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="Resume behind this event")]
 
 
-async def agent_events(request: Request, name: str, caller: MayGet, resume_after: LastEventId = None) -> Response:
+async def agent_events(request: Request, name: str, caller: MayFollow, resume_after: LastEventId = None) -> Response:
     """Segments, responses, states and running text of an agent, without end."""
     events = parts_of(request).events
     return await EventStream.open(events.stream(caller, name, turn_id=None, after=last_event_id(resume_after)))
 
 
 async def response_events(
-    request: Request, name: str, response_id: str, caller: MayGet, resume_after: LastEventId = None
+    request: Request, name: str, response_id: str, caller: MayFollow, resume_after: LastEventId = None
 ) -> Response:
     """The same of one response; ends after its terminal `response` event."""
     events = parts_of(request).events

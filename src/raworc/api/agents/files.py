@@ -78,8 +78,8 @@ async def archive_files(
 ) -> Response:
     """The workspace as a tar.gz, made while it is sent. Names are relative to `/agent`; links are not followed.
 
-    What changes meanwhile is there as it was when it was reached. Pipes, sockets and what may not be opened are
-    left out.
+    What changes meanwhile is there as it was when it was reached. Pipes, sockets, what may not be opened, and what
+    has a path of 4,096 bytes or more are left out.
     """
     found = await parts_of(request).files.archive(caller, name, path)
     ending = f"-{path.rsplit('/', 1)[-1]}" if path else ""

@@ -76,7 +76,10 @@ async def set_operator_password(
 
 def _operator(view: OperatorView) -> dict[str, Any]:
     return {
-        **vars(view),
+        "user": view.user,
+        "description": view.description,
+        "active": view.active,
+        "role": view.role,
         "created_at": moment(view.created_at),
         "updated_at": moment(view.updated_at),
         "last_login_at": moment(view.last_login_at),

@@ -1,32 +1,33 @@
 """The agents contract's objects as plain values, from the services' views."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import asdict
 
 from raworc.api.agents.schemas import LimitsBody
 from raworc.api.render import moment
+from raworc.clock import rfc3339
 from raworc.sandbox.driver import FileEntry
 from raworc.services.agents import AgentView
 from raworc.services.context import ContextUsage
 from raworc.services.requests import RequestPage, RequestView
 from raworc.services.turns import TurnView
+from raworc.services.usage import Sums
 
 Json = dict[str, Any]
+
+_MOMENTS: Final = ("created_at", "last_activity_at", "published_at", "idle_from", "busy_from", "context_cutoff_at")
 
 
 def agent_object(agent: AgentView) -> Json:
     """The document's Agent object and the additions to it."""
-    return {
-        **asdict(agent),
-        "created_at": moment(agent.created_at),
-        "last_activity_at": moment(agent.last_activity_at),
-        "published_at": moment(agent.published_at),
-        "idle_from": moment(agent.idle_from),
-        "busy_from": moment(agent.busy_from),
-        "context_cutoff_at": moment(agent.context_cutoff_at),
-    }
+    shown = asdict(agent)
+    for name in _MOMENTS:
+        value = shown[name]
+        if value is not None:
+            shown[name] = rfc3339(value)
+    return shown
 
 
 def context_usage(usage: ContextUsage) -> Json:
@@ -69,7 +70,26 @@ def request_page(page: RequestPage) -> Json:
         "per_page": page.per_page,
         "total_pages": page.total_pages,
     }
-    return {"requests": [_request(call) for call in page.requests], "pagination": pagination}
+    return {
+        "requests": [_request(call) for call in page.requests],
+        "pagination": pagination,
+        "totals": _sums(page.sums),
+    }
+
+
+def _sums(sums: Sums) -> Json:
+    return {
+        "requests": sums.requests,
+        "failed_requests": sums.failed,
+        "input_tokens": sums.input_tokens,
+        "output_tokens": sums.output_tokens,
+        "total_tokens": sums.total_tokens,
+        "cache_creation_input_tokens": sums.cache_creation_input_tokens,
+        "cache_read_input_tokens": sums.cache_read_input_tokens,
+        "response_time_ms": sums.duration_ms,
+        "cost_usd": float(sums.cost_usd),
+        "unpriced_requests": sums.unpriced,
+    }
 
 
 def _request(call: RequestView) -> Json:

@@ -22,7 +22,7 @@ async def agent_requests(
     request: Request, name: str, caller: MayGet, page: Page = 1, per_page: PageSize = 50
 ) -> Response:
     """Every model call of an agent, those made inside its sandbox included."""
-    found = await parts_of(request).requests.for_agent(caller, name, page=page, per_page=per_page)
+    found = await parts_of(request).train.requests.for_agent(caller, name, page=page, per_page=per_page)
     return Json(request_page(found))
 
 
@@ -30,7 +30,7 @@ async def response_requests(
     request: Request, name: str, response_id: str, caller: MayGet, *, page: Page = 1, per_page: PageSize = 50
 ) -> Response:
     """The model calls of one response."""
-    requests = parts_of(request).requests
+    requests = parts_of(request).train.requests
     found = await requests.for_turn(caller, name, turn_id(response_id), page=page, per_page=per_page)
     return Json(request_page(found))
 

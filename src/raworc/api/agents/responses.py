@@ -1,6 +1,7 @@
 """Responses: give an agent work, wait for it, read it, write to it from outside."""
 
 import uuid
+from collections.abc import AsyncGenerator
 from typing import Annotated, Final
 
 from fastapi import Depends
@@ -9,16 +10,19 @@ from starlette.responses import Response
 
 from raworc.api.agents.render import response_object
 from raworc.api.agents.schemas import NewResponseBody, ResponseChangeBody, ResponseCount, ResponseObject
-from raworc.api.auth import MayGet, MayUpdate
+from raworc.api.auth import MayFollow, MayReport, MayUpdate
 from raworc.api.bodies import JsonBody
 from raworc.api.connection import while_connected
+from raworc.api.download import BytesResponse
 from raworc.api.once import Once, replayed
 from raworc.api.parts import parts_of
+from raworc.api.problems import JSON
 from raworc.api.queries import Offset, ResponseLimit
 from raworc.api.render import Json, encode
 from raworc.api.routes import Route
 from raworc.errors import Conflict, GatewayTimeout, NotFound, RateLimited, StorageFull
 from raworc.ids import TurnId
+from raworc.services.files import Download
 from raworc.services.turns import TurnChange
 
 
@@ -46,19 +50,33 @@ async def create_response(
 
 
 async def list_responses(
-    request: Request, name: str, caller: MayGet, limit: ResponseLimit = 100, offset: Offset = 0
+    request: Request, name: str, caller: MayFollow, limit: ResponseLimit = 100, offset: Offset = 0
 ) -> Response:
     """Responses in order of creation, markers (slept, woke) included."""
-    found = await parts_of(request).turns.page(caller, name, limit, offset)
-    return Json([response_object(turn) for turn in found])
+    turns = parts_of(request).turns
+    page = await turns.page(caller, name, limit, offset)
+    if not page.left:
+        return Json([response_object(turn) for turn in page.turns])
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        part, start, before = page, offset, b"["
+        while part.turns:
+            for turn in part.turns:
+                yield before + encode(response_object(turn))
+                before = b","
+            start += len(part.turns)
+            part = await turns.page(caller, name, part.left, start)
+        yield b"]"
+
+    return BytesResponse(Download(None, pieces()), {"Content-Type": JSON})
 
 
-async def count_responses(request: Request, name: str, caller: MayGet) -> Response:
+async def count_responses(request: Request, name: str, caller: MayFollow) -> Response:
     """How many responses the agent has, markers included."""
     return Json(vars(await parts_of(request).turns.count(caller, name)))
 
 
-async def get_response(request: Request, name: str, response_id: str, caller: MayGet) -> Response:
+async def get_response(request: Request, name: str, response_id: str, caller: MayFollow) -> Response:
     """One response with its segments so far."""
     return Json(response_object(await parts_of(request).turns.get(caller, name, turn_id(response_id))))
 
@@ -67,7 +85,7 @@ async def update_response(
     request: Request,
     name: str,
     response_id: str,
-    caller: MayUpdate,
+    caller: MayReport,
     body: Annotated[ResponseChangeBody, Depends(JsonBody(ResponseChangeBody))],
 ) -> Response:
     """Append output items, or settle the response from outside."""

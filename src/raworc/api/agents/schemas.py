@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from raworc.api.bodies import Body
-from raworc.api.schemas import Answer, Json
+from raworc.api.schemas import Answer, Json, Time
 from raworc.domain.agents import LIMITS, LISTS, MAX_ANSWER_TOKENS, MAX_ENTRIES
 from raworc.domain.lifecycle import MAX_TIMEOUT_S
 from raworc.domain.names import AGENT_PATTERN, MAX_TAG_CHARACTERS, TAG_PATTERN, VARIABLE_PATTERN
@@ -14,7 +14,6 @@ from raworc.services.secrets import MAX_VALUE_BYTES
 
 AgentState = Literal["init", "idle", "busy", "slept"]
 ResponseStatus = Literal["pending", "processing", "completed", "failed", "cancelled"]
-Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
 def _whole_number(value: object) -> object:
@@ -72,249 +71,246 @@ def _limit(name: str, kind: Literal["integer", "number"]) -> WithJsonSchema:
 
 
 # ── who ──────────────────────────────────────────────────────────────────────────────────────────────
-class Credentials(Body):
-    """A login by name and password."""
-
-    user: str
-    password: str = Field(alias="pass")
-    ttl_hours: float | None = None
-
-
 class OperatorCredentials(Body):
     """A login of the operator that the path names."""
 
-    password: str = Field(alias="pass")
-    ttl_hours: float | None = None
-
-
-class Token(Answer):
-    """What a login answers in every contract."""
-
-    token: str
-    token_type: Literal["Bearer"]
-    expires_at: Time
-    user: str
-    role: Literal["admin", "user"]
+    password: str = Field(alias="pass", description="The password")
+    ttl_hours: float | None = Field(default=None, description="Life of the token, in hours; 24 where absent")
 
 
 class Profile(Answer):
     """Whom a token speaks for."""
 
-    user: str
-    type: Literal["Admin", "User"]
+    user: str = Field(description="The account's name")
+    type: Literal["Admin", "User"] = Field(description="`Admin` for administrators")
 
 
 # ── agents ───────────────────────────────────────────────────────────────────────────────────────────
 class LimitsBody(Body):
     """What one sandbox may use."""
 
-    memory_mb: Annotated[Whole, _limit("memory_mb", "integer")] | None = None
-    cpus: Annotated[float, _limit("cpus", "number")] | None = None
-    pids: Annotated[Whole, _limit("pids", "integer")] | None = None
-    disk_mb: Annotated[Whole, _limit("disk_mb", "integer")] | None = None
+    memory_mb: Annotated[Whole, _limit("memory_mb", "integer")] | None = Field(
+        default=None, description="Memory, in MiB"
+    )
+    cpus: Annotated[float, _limit("cpus", "number")] | None = Field(
+        default=None, description="Processors, in parts of one"
+    )
+    pids: Annotated[Whole, _limit("pids", "integer")] | None = Field(default=None, description="Processes and threads")
+    disk_mb: Annotated[Whole, _limit("disk_mb", "integer")] | None = Field(
+        default=None, description="Workspace, in MiB"
+    )
 
 
-class NewAgentBody(Body):
+class AgentSettingsBody(Body):
+    """What is given to a new agent and changed of one that is there; of a change, null stays as it is."""
+
+    description: str | None = Field(default=None, description="For people")
+    instructions: str | None = Field(default=None, description="What the model is told before every conversation")
+    setup: str | None = Field(default=None, description="Script run at creation and at every wake")
+    idle_timeout_seconds: Timeout | None = Field(default=None, description="Seconds without work after which it sleeps")
+    busy_timeout_seconds: Timeout | None = Field(
+        default=None, description="Seconds after which work or a hold is ended"
+    )
+    model: str | None = Field(default=None, description="Model's name; the server's own where null")
+    max_tokens: Tokens | None = Field(
+        default=None, description="Tokens of one model answer; null: as the server sets it"
+    )
+    network: Network | None = Field(default=None, description="What the sandbox reaches: `none`")
+    limits: LimitsBody | None = Field(default=None, description="What its sandbox may use")
+    tools: Tools | None = Field(
+        default=None, description="Tools it is offered and MCP servers; empty: all built-in ones"
+    )
+    guardrails: Guardrails | None = Field(default=None, description="Rules on input, output, commands and tokens")
+    knowledge_bases: KnowledgeBases | None = Field(default=None, description="Texts and folders that it may search")
+
+
+class NewAgentBody(AgentSettingsBody):
     """A new agent; ``prompt`` is its first input, ``setup`` a script run at creation and at every wake."""
 
-    name: AgentName
-    description: str | None = None
-    metadata: Json = Field(default_factory=dict[str, Any])
-    tags: list[Tag] = Field(default_factory=list[str])
-    secrets: dict[SecretKey, SecretValue] = Field(default_factory=dict[str, str])
-    instructions: str | None = None
-    setup: str | None = None
-    prompt: Prompt | None = None
-    idle_timeout_seconds: Timeout | None = None
-    busy_timeout_seconds: Timeout | None = None
-    space: str | None = None
-    model: str | None = None
-    max_tokens: Tokens | None = None
-    network: Network | None = None
-    limits: LimitsBody | None = None
-    tools: Tools | None = None
-    guardrails: Guardrails | None = None
-    knowledge_bases: KnowledgeBases | None = None
+    name: AgentName = Field(description="Unique, ignoring case")
+    metadata: Json = Field(default_factory=dict[str, Any], description="Any JSON object of yours")
+    tags: list[Tag] = Field(default_factory=list[str], description="Letters and digits each, stored in lower case")
+    secrets: dict[SecretKey, SecretValue] = Field(
+        default_factory=dict[str, str], description="Environment of its commands; values are never answered"
+    )
+    prompt: Prompt | None = Field(default=None, description="Its first input")
+    space: str | None = Field(default=None, description="The space it belongs to")
 
 
-class AgentChangeBody(Body):
+class AgentChangeBody(AgentSettingsBody):
     """Changes of an agent; what is absent or null stays."""
 
-    description: str | None = None
-    metadata: Json | None = None
-    tags: list[Tag] | None = None
-    instructions: str | None = None
-    setup: str | None = None
-    idle_timeout_seconds: Timeout | None = None
-    busy_timeout_seconds: Timeout | None = None
-    model: str | None = None
-    max_tokens: Tokens | None = None
-    network: Network | None = None
-    limits: LimitsBody | None = None
-    tools: Tools | None = None
-    guardrails: Guardrails | None = None
-    knowledge_bases: KnowledgeBases | None = None
+    metadata: Json | None = Field(default=None, description="Any JSON object of yours")
+    tags: list[Tag] | None = Field(default=None, description="Letters and digits each, stored in lower case")
 
 
 class StateBody(Body):
     """The state to be in."""
 
-    state: AgentState
+    state: AgentState = Field(description="`idle` wakes or ends a hold, `busy` holds, `slept` puts to sleep")
 
 
 class SleepBody(Body):
     """When to sleep, and what to say about it."""
 
-    delay_seconds: Delay | None = None
-    note: str | None = None
+    delay_seconds: Delay | None = Field(default=None, description="Seconds until then; below 5 counts as 5")
+    note: str | None = Field(default=None, description="Shown in the log")
 
 
 class WakeBody(Body):
     """Work to start with."""
 
-    prompt: Prompt | None = None
+    prompt: Prompt | None = Field(default=None, description="An input to begin with")
 
 
 class PublishPermissions(Answer):
     """What a remix of a published agent may take."""
 
-    code: bool
-    secrets: bool
-    content: bool
+    code: bool = Field(description="Its code, instructions and setup")
+    secrets: bool = Field(description="Its secrets")
+    content: bool = Field(description="Its other files")
 
 
 class Limits(Answer):
     """What one sandbox may use."""
 
-    memory_mb: int
-    cpus: float
-    pids: int
-    disk_mb: int
+    memory_mb: int = Field(description="Memory, in MiB")
+    cpus: float = Field(description="Processors, in parts of one")
+    pids: int = Field(description="Processes and threads")
+    disk_mb: int = Field(description="Workspace, in MiB")
 
 
 class Agent(Answer):
     """One agent."""
 
-    name: str
-    created_by: str
-    state: AgentState
-    description: str | None
-    parent_agent_name: str | None
-    created_at: Time
-    last_activity_at: Time | None
-    metadata: Json
-    tags: list[str]
-    is_published: bool
-    published_at: Time | None
-    published_by: str | None
-    publish_permissions: PublishPermissions
-    idle_timeout_seconds: int
-    busy_timeout_seconds: int
-    idle_from: Time | None
-    busy_from: Time | None
-    context_cutoff_at: Time | None
-    space: str
-    model: str | None
-    max_tokens: int | None
-    network: str
-    limits: Limits
-    instructions: str | None
-    setup: str | None
-    tools: list[Any] | None
-    guardrails: list[Any] | None
-    knowledge_bases: list[Any] | None
+    name: str = Field(description="Unique, ignoring case")
+    created_by: str = Field(description="The account that made it")
+    state: AgentState = Field(description="What it does now")
+    description: str | None = Field(description="For people")
+    parent_agent_name: str | None = Field(description="The agent that it is a remix of")
+    created_at: Time = Field(description="When it was made")
+    last_activity_at: Time | None = Field(description="When it last worked")
+    metadata: Json = Field(description="Any JSON object of yours")
+    tags: list[str] = Field(description="Letters and digits each, stored in lower case")
+    is_published: bool = Field(description="Whether everybody may see it")
+    published_at: Time | None = Field(description="Since when")
+    published_by: str | None = Field(description="The account that published it")
+    publish_permissions: PublishPermissions = Field(description="What a remix by another account may take")
+    idle_timeout_seconds: int = Field(description="Seconds without work after which it sleeps")
+    busy_timeout_seconds: int = Field(description="Seconds after which work or a hold is ended")
+    idle_from: Time | None = Field(description="Since when it is idle; null in other states")
+    busy_from: Time | None = Field(description="Since when it is busy; null in other states")
+    context_cutoff_at: Time | None = Field(description="What was said before is not sent to the model; null: all is")
+    space: str = Field(description="The space it belongs to")
+    model: str | None = Field(description="Model's name; the server's own where null")
+    max_tokens: int | None = Field(description="Tokens of one model answer; null: as the server sets it")
+    network: str = Field(description="What the sandbox reaches: `none`")
+    limits: Limits = Field(description="What its sandbox may use")
+    instructions: str | None = Field(description="What the model is told first; null where you may not read it")
+    setup: str | None = Field(description="Script of every wake; null where you may not read it")
+    tools: list[Any] | None = Field(description="Tools and MCP servers; null where you may not read them")
+    guardrails: list[Any] | None = Field(description="Rules it is held to; null where you may not read them")
+    knowledge_bases: list[Any] | None = Field(description="What it may search; null where you may not read it")
 
 
 class ListAgentsResult(Answer):
     """One page of agents, newest first."""
 
-    items: list[Agent]
-    total: int
-    limit: int
-    offset: int
-    page: int
-    pages: int
+    items: list[Agent] = Field(description="The agents of this page")
+    total: int = Field(description="Agents that match, on all pages")
+    limit: int = Field(description="Entries asked for at most")
+    offset: int = Field(description="Entries skipped")
+    page: int = Field(description="Number of this page, from 1")
+    pages: int = Field(description="How many pages there are")
 
 
 class StateChanged(Answer):
     """The state after a change."""
 
-    success: Literal[True]
-    state: AgentState
+    success: Literal[True] = Field(description="Always true")
+    state: AgentState = Field(description="The state now")
 
 
 class HoldChanged(Answer):
     """The state after a hold began or ended, and what became of its timer."""
 
-    success: Literal[True]
-    state: AgentState
-    timeout_status: Literal["paused", "active"]
+    success: Literal[True] = Field(description="Always true")
+    state: AgentState = Field(description="The state now")
+    timeout_status: Literal["paused", "active"] = Field(description="`paused` while it is held busy")
 
 
 class Cancelled(Answer):
     """What a cancel did."""
 
-    status: Literal["ok"]
-    agent: str
-    cancelled: bool
+    status: Literal["ok"] = Field(description="Always `ok`")
+    agent: str = Field(description="Which agent it is about")
+    cancelled: bool = Field(description="False where nothing was to be cancelled")
 
 
 class AgentContextUsage(Answer):
     """How full an agent's context is since its cutoff; ``basis`` says where the number comes from."""
 
-    agent: str
-    soft_limit_tokens: int
-    used_tokens_estimated: int
-    used_percent: float
-    basis: Literal["estimated_from_history_chars", "estimated_from_provider_usage"]
-    cutoff_at: Time | None
-    measured_at: Time
-    total_messages_considered: int
+    agent: str = Field(description="Which agent it is about")
+    soft_limit_tokens: int = Field(description="Tokens that count as full")
+    used_tokens_estimated: int = Field(description="Tokens since the cutoff")
+    used_percent: float = Field(description="Of the limit, one decimal")
+    basis: Literal["estimated_from_history_chars", "estimated_from_provider_usage"] = Field(
+        description="From characters, or from what the provider counted"
+    )
+    cutoff_at: Time | None = Field(description="What was said before does not count")
+    measured_at: Time = Field(description="When it was counted")
+    total_messages_considered: int = Field(description="Inputs, answers and tool results")
 
 
 class Runtime(Answer):
     """How long an agent has been awake, in seconds."""
 
-    agent_name: str
-    total_runtime_seconds: int
-    current_session_seconds: int
+    agent_name: str = Field(description="Which agent it is about")
+    total_runtime_seconds: int = Field(description="Seconds awake in all")
+    current_session_seconds: int = Field(description="Seconds since it woke; 0 asleep")
 
 
 # ── responses ────────────────────────────────────────────────────────────────────────────────────────
 class NewResponseBody(Body):
     """An input: ``{content: [{type: 'text', content}]}``, or the older ``{text}``."""
 
-    input: Input
-    background: bool = True
-    when_busy: Literal["queue", "reject", "interrupt"] = "queue"
+    input: Input = Field(description="What is said to the agent")
+    background: bool = Field(default=True, description="False: answer when the work is done")
+    when_busy: Literal["queue", "reject", "interrupt"] = Field(
+        default="queue", description="What to do while the agent works"
+    )
 
 
 class ResponseChangeBody(Body):
     """A response changed from outside: ``output.items`` append, ``output.text`` replaces."""
 
-    status: Literal["pending", "processing", "completed", "failed", "cancelled"] | None = None
-    input: Input | None = None
-    output: Json | None = None
+    status: Literal["pending", "processing", "completed", "failed", "cancelled"] | None = Field(
+        default=None, description="Its status from now on"
+    )
+    input: Input | None = Field(default=None, description="Another input, while it is pending")
+    output: Json | None = Field(
+        default=None, description="`text` replaces the answer, `items` are appended as segments"
+    )
 
 
 class ResponseObject(Answer):
     """One input and all that follows from it."""
 
-    id: str
-    agent_name: str
-    status: ResponseStatus
-    input_content: list[Any]
-    output_content: list[Any]
-    segments: list[Json]
-    created_at: Time
-    updated_at: Time
+    id: str = Field(description="UUID")
+    agent_name: str = Field(description="Which agent it is about")
+    status: ResponseStatus = Field(description="How far it is")
+    input_content: list[Any] = Field(description="What was said to the agent")
+    output_content: list[Any] = Field(description="The answer; empty until there is one")
+    segments: list[Json] = Field(description="Every step, oldest first; `type` names its kind")
+    created_at: Time = Field(description="When it was made")
+    updated_at: Time = Field(description="When it was last changed")
 
 
 class ResponseCount(Answer):
     """How many responses an agent has."""
 
-    count: int
-    agent_name: str
+    count: int = Field(description="How many there are")
+    agent_name: str = Field(description="Which agent it is about")
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────
@@ -324,35 +320,35 @@ FileKind = Literal["file", "dir", "symlink", "other"]
 class FileEntry(Answer):
     """One entry of a directory; ``link_target`` is there for symlinks only."""
 
-    name: str
-    kind: FileKind
-    size: int
-    mode: str
-    mtime: Time
-    link_target: str | None = None
+    name: str = Field(description="Name within its folder; bytes that are no text as U+FFFD")
+    kind: FileKind = Field(description="What it is; links are not followed")
+    size: int = Field(description="In bytes")
+    mode: str = Field(description="Permissions, octal")
+    mtime: Time = Field(description="When it was last written")
+    link_target: str | None = Field(default=None, description="Where a symlink points; absent for all else")
 
 
 class FileMetadata(Answer):
     """One file, directory or link; ``link_target`` is there for symlinks only."""
 
-    kind: FileKind
-    size: int
-    mode: str
-    mtime: Time
-    link_target: str | None = None
+    kind: FileKind = Field(description="What it is; links are not followed")
+    size: int = Field(description="In bytes")
+    mode: str = Field(description="Permissions, octal")
+    mtime: Time = Field(description="When it was last written")
+    link_target: str | None = Field(default=None, description="Where a symlink points; absent for all else")
 
 
 class FileList(Answer):
     """One page of a directory; ``next_offset`` is null on the last one."""
 
-    entries: list[FileEntry]
-    offset: int
-    limit: int
-    next_offset: int | None
-    total: int
+    entries: list[FileEntry] = Field(description="By name, ignoring case")
+    offset: int = Field(description="Entries skipped")
+    limit: int = Field(description="Entries asked for at most")
+    next_offset: int | None = Field(description="Offset of the next page; null on the last one")
+    total: int = Field(description="Entries of the folder")
 
 
 class FileDeleted(Answer):
     """It is gone."""
 
-    deleted: Literal[True]
+    deleted: Literal[True] = Field(description="Always true")

@@ -17,7 +17,7 @@ from raworc.api.agents.schemas import (
     StateChanged,
     WakeBody,
 )
-from raworc.api.auth import MayGet, MayUpdate
+from raworc.api.auth import MayGet, MayReport, MayUpdate
 from raworc.api.bodies import JsonBody
 from raworc.api.once import Once
 from raworc.api.parts import parts_of
@@ -27,32 +27,32 @@ from raworc.errors import Conflict, RateLimited
 
 
 async def set_state(
-    request: Request, name: str, caller: MayUpdate, body: Annotated[StateBody, Depends(JsonBody(StateBody))]
+    request: Request, name: str, caller: MayReport, body: Annotated[StateBody, Depends(JsonBody(StateBody))]
 ) -> Response:
     """Ask for a state by its name; the present one changes nothing."""
-    state = await parts_of(request).sessions.set_state(caller, name, body.state)
+    state = await parts_of(request).agent_states.set_state(caller, name, body.state)
     return Json({"success": True, "state": state})
 
 
-async def hold_busy(request: Request, name: str, caller: MayUpdate, once: Once) -> Response:
+async def hold_busy(request: Request, name: str, caller: MayReport, once: Once) -> Response:
     """Show the agent as busy and pause its idle timer, until `/idle` or the busy timeout."""
-    sessions = parts_of(request).sessions
-    return await once.answer(caller, lambda keep: sessions.busy(caller, name, keep), _held)
+    states = parts_of(request).agent_states
+    return await once.answer(caller, lambda keep: states.busy(caller, name, keep), _held)
 
 
-async def release_idle(request: Request, name: str, caller: MayUpdate, once: Once) -> Response:
+async def release_idle(request: Request, name: str, caller: MayReport, once: Once) -> Response:
     """End a hold; a sleeping agent wakes."""
-    sessions = parts_of(request).sessions
-    return await once.answer(caller, lambda keep: sessions.idle(caller, name, keep), _held)
+    states = parts_of(request).agent_states
+    return await once.answer(caller, lambda keep: states.idle(caller, name, keep), _held)
 
 
 async def sleep_agent(
     request: Request, name: str, caller: MayUpdate, body: Annotated[SleepBody, Depends(JsonBody(SleepBody))], once: Once
 ) -> Response:
     """Sleep after a delay of at least 5 seconds: the sandbox goes, the files stay."""
-    sessions, delay_s = parts_of(request).sessions, body.delay_seconds
+    states, delay_s = parts_of(request).agent_states, body.delay_seconds
     return await once.answer(
-        caller, lambda keep: sessions.sleep(caller, name, delay_s=delay_s, note=body.note, keep=keep), agent_object
+        caller, lambda keep: states.sleep(caller, name, delay_s=delay_s, note=body.note, keep=keep), agent_object
     )
 
 
@@ -60,25 +60,25 @@ async def wake_agent(
     request: Request, name: str, caller: MayUpdate, body: Annotated[WakeBody, Depends(JsonBody(WakeBody))], once: Once
 ) -> Response:
     """A fresh sandbox around the same files, and work for it when there is a prompt."""
-    sessions = parts_of(request).sessions
+    states = parts_of(request).agent_states
     return await once.answer(
-        caller, lambda keep: sessions.wake(caller, name, prompt=body.prompt, keep=keep), agent_object
+        caller, lambda keep: states.wake(caller, name, prompt=body.prompt, keep=keep), agent_object
     )
 
 
 async def cancel_agent(request: Request, name: str, caller: MayUpdate, once: Once) -> Response:
     """Stop the response in work, else drop the newest one waiting."""
-    sessions = parts_of(request).sessions
+    states = parts_of(request).agent_states
     return await once.answer(
         caller,
-        lambda keep: sessions.cancel(caller, name, keep),
+        lambda keep: states.cancel(caller, name, keep),
         lambda done: {"status": "ok", "agent": done.agent_name, "cancelled": done.cancelled},
     )
 
 
 async def runtime(request: Request, name: str, caller: MayGet) -> Response:
     """How long the agent has been awake: in all, and since its last wake (0 while it sleeps)."""
-    return Json(vars(await parts_of(request).sessions.runtime(caller, name)))
+    return Json(vars(await parts_of(request).agent_states.runtime(caller, name)))
 
 
 def _held(state: str) -> dict[str, object]:

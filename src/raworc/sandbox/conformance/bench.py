@@ -38,12 +38,14 @@ class Done:
 class Bench:
     """A driver under test; ``gateway`` is the socket path that it was told sandboxes' doors lead to.
 
-    ``numbers`` yields workspace numbers that are free on the node.
+    ``numbers`` yields workspace numbers that are free on the node. Cases may run at once: who plays the gateway, or
+    needs it away, holds ``gateway_turn``.
     """
 
     driver: Driver
     gateway: Path
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    gateway_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def workspace(self) -> Workspace:
         """One that does not exist yet."""

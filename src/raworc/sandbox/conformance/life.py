@@ -138,10 +138,11 @@ async def the_door_leads_to_the_gateway(bench: Bench) -> None:
         writer.close()
 
     workspace = bench.workspace()
-    bench.gateway.unlink(missing_ok=True)
-    async with await asyncio.start_unix_server(answer, str(bench.gateway)), bench.sandbox(workspace) as sandbox:
-        done = await run(sandbox, _fetch("/v1/models"))
-    bench.gateway.unlink(missing_ok=True)
+    async with bench.gateway_turn:
+        bench.gateway.unlink(missing_ok=True)
+        async with await asyncio.start_unix_server(answer, str(bench.gateway)), bench.sandbox(workspace) as sandbox:
+            done = await run(sandbox, _fetch("/v1/models"))
+        bench.gateway.unlink(missing_ok=True)
     same(done.text, "200 hello", "the answer")
     line, _, rest = heard[0].partition(b"\n")
     expect(line.startswith(f"RAWORC-DOOR 1 {workspace.session_id} 1 ".encode()), f"the door says {line!r}")
@@ -149,8 +150,8 @@ async def the_door_leads_to_the_gateway(bench: Bench) -> None:
 
 
 async def a_gateway_that_is_away_is_said_to_be(bench: Bench) -> None:
-    bench.gateway.unlink(missing_ok=True)
-    async with bench.sandbox() as sandbox:
+    async with bench.gateway_turn, bench.sandbox() as sandbox:
+        bench.gateway.unlink(missing_ok=True)
         done = await run(sandbox, _fetch("/v1/models"))
     expect(done.text.startswith("503 "), f"the answer is {done.text}")
 

@@ -134,11 +134,11 @@ class Guest:
         self.epoll.register(self.control.fileno(), select.EPOLLIN)
         self.epoll.register(self.wake, select.EPOLLIN)
         self.control.send(b"ready")
+        asked = False
         while True:
             for descriptor, event in self.epoll.poll(self.next_timer()):
                 if descriptor == CONTROL_FD:
-                    if not self.accept():
-                        return
+                    asked = True  # last: a new stream may get the number of one that has an event here and is closed
                 elif descriptor == self.wake:
                     os.read(self.wake, 4096)
                     self.reap()
@@ -147,6 +147,9 @@ class Guest:
                 else:
                     self.on_pipe(descriptor)
             self.on_timers(time.monotonic())
+            if asked and not self.accept():
+                return
+            asked = False
 
     def accept(self) -> bool:
         """Take the stream of a new command; False when the other end is gone."""
@@ -236,8 +239,13 @@ class Guest:
         self.epoll.register(pipe, select.EPOLLIN)
 
     def on_pipe(self, descriptor: int) -> None:
-        """Output of a command, or of what a finished one left behind (which is thrown away)."""
+        """Output of a command, or of what a finished one left behind (which is thrown away).
+
+        What was closed since the events were asked for, a stream too, is nothing any more.
+        """
         run = self.by_pipe.get(descriptor)
+        if run is None and descriptor not in self.lingering:
+            return
         try:
             data = os.read(descriptor, MAX_FRAME_BYTES)
         except BlockingIOError:
@@ -247,7 +255,8 @@ class Guest:
         elif run is not None:
             run.take(data)
             now = time.monotonic()
-            if now - run.flushed >= COALESCE_S or len(run.output) >= MAX_FRAME_BYTES:
+            talks = not run.tail_limit  # then each piece is waited for
+            if talks or now - run.flushed >= COALESCE_S or len(run.output) >= MAX_FRAME_BYTES:
                 run.flush(now)
                 self.send(run)
             elif run.output and not run.flush_at:
