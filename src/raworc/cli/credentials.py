@@ -58,13 +58,18 @@ def read_private(path: Path, kind: type[T]) -> T | None:
 
 
 def write_private(path: Path, value: object) -> None:
+    """Keep a value as JSON: see :func:`replace_private`."""
+    replace_private(path, msgspec.json.encode(value))
+
+
+def replace_private(path: Path, content: bytes) -> None:
     """Replace the file at once: it is never half written and never readable by others."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(value))
+            file.write(content)
         draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)

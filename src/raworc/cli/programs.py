@@ -8,10 +8,11 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from raworc.cli.connection import access, connected
+from raworc.cli.connection import Access, access, connected
 from raworc.cli.options import spread
 from raworc.cli.output import print_json
 from raworc.cli.program_keys import Purpose, key_for
+from raworc.cli.program_trust import trust
 from raworc.cli.stop import Stop
 from raworc.settings import program_environ, read_client_settings
 
@@ -48,11 +49,11 @@ class Booked:
 
 @dataclass(frozen=True)
 class Way:
-    """How a program gets to the server."""
+    """How a program gets to the server. ``trust``: variables that name its authority, where it needs one."""
 
     url: str
     key: str
-    ca_file: str | None
+    trust: dict[str, str]
 
     def anthropic(self) -> dict[str, str]:
         """For what speaks Anthropic's wire."""
@@ -61,10 +62,6 @@ class Way:
     def openai(self) -> dict[str, str]:
         """For what speaks OpenAI's wires."""
         return {"OPENAI_BASE_URL": f"{self.url}/v1", "OPENAI_API_KEY": self.key}
-
-    def trust(self) -> dict[str, str]:
-        """The server's authority, for what runs on Node."""
-        return {"NODE_EXTRA_CA_CERTS": self.ca_file} if self.ca_file else {}
 
 
 @dataclass(frozen=True)
@@ -85,11 +82,12 @@ def claude(arguments: Arguments = None, *, booked: BookedClaude) -> None:
     path = _installed("claude", _CLAUDE, "ANTHROPIC_BASE_URL and ANTHROPIC_AUTH_TOKEN")
     environ = {"CLAUDE_CODE_GATEWAY_HINT_HEADERS": "1", **program_environ()}
     if booked.own_login:
-        environ |= {"ANTHROPIC_BASE_URL": access().url} | _headers(environ, booked.train)
+        known = access()
+        environ |= {"ANTHROPIC_BASE_URL": known.url} | _headers(environ, booked.train) | _trust(known)
     else:
         way = _way("claude", booked)
         environ = {name: value for name, value in environ.items() if name not in _ELSEWHERE}
-        environ |= way.anthropic() | way.trust()
+        environ |= way.anthropic() | way.trust
     _become(path, ["claude", *(arguments or ())], environ)
 
 
@@ -104,8 +102,7 @@ def codex(arguments: Arguments = None, *, booked: Booked) -> None:
         *((f"model_providers.raworc.{key}", value) for key, value in provider.items()),
     ]
     overrides = [part for key, value in settings for part in ("-c", f'{key}="{value}"')]
-    trust = {"CODEX_CA_CERTIFICATE": way.ca_file} if way.ca_file else {}
-    _become(path, ["codex", *overrides, *(arguments or ())], {**program_environ(), _CODEX_KEY: way.key, **trust})
+    _become(path, ["codex", *overrides, *(arguments or ())], {**program_environ(), _CODEX_KEY: way.key, **way.trust})
 
 
 @spread
@@ -117,7 +114,7 @@ def env(booked: Booked, *, shell: Shell = "bash") -> None:
     if shell not in {"bash", "zsh", "sh", "fish", "json"}:
         raise Stop(f"there is no shell '{shell}': take bash, fish or json")
     way = _way("env", booked)
-    values = way.anthropic() | way.openai() | way.trust()
+    values = way.anthropic() | way.openai() | way.trust
     if shell == "json":
         print_json(values)
         return
@@ -137,7 +134,11 @@ def _way(program: str, booked: Booked) -> Way:
     with connected() as client:
         purpose = Purpose(known.url, program, booked.space, booked.train)
         key = key_for(client, purpose, read_client_settings().program_keys)
-    return Way(known.url, key, str(known.ca_file) if known.ca_file else None)
+    return Way(known.url, key, _trust(known))
+
+
+def _trust(known: Access) -> dict[str, str]:
+    return trust(known.ca_file, program_environ(), read_client_settings().credentials.parent)
 
 
 def _installed(program: str, install: str, variables: str) -> str:
