@@ -32,14 +32,14 @@ class Wire:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def rest(self, limit_s: float = 5) -> bytes:
+    async def rest(self, limit_s: float = 60) -> bytes:
         """Everything until the server closes the connection."""
         try:
             return await asyncio.wait_for(self.reader.read(), limit_s)
         except ConnectionError:
             return b""
 
-    async def answer(self, limit_s: float = 5) -> Answer:
+    async def answer(self, limit_s: float = 60) -> Answer:
         """One answer with its body, which must announce its length or be chunked."""
         async with asyncio.timeout(limit_s):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -127,7 +127,7 @@ async def serve(
     server = uvicorn.Server(config)
     task = asyncio.create_task(server._serve(bound))
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not server.started:  # noqa: ASYNC110  uvicorn tells it by a flag only
                 await asyncio.sleep(0.005)
         yield Served(bound[0].getsockname()[1], folder, server)

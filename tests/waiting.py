@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 _POLL_S = 0.01
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], *, limit_s: float = 20) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], *, limit_s: float = 60) -> None:
     """Return as soon as ``condition`` holds; fail when it does not in time."""
     ends = time.monotonic() + limit_s
     while True:
@@ -19,7 +19,7 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], *, limit_s: flo
         await asyncio.sleep(_POLL_S)
 
 
-def until_sync(condition: Callable[[], bool], *, limit_s: float = 20) -> None:
+def until_sync(condition: Callable[[], bool], *, limit_s: float = 60) -> None:
     """The same, where there is no event loop."""
     ends = time.monotonic() + limit_s
     while not condition():

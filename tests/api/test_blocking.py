@@ -61,7 +61,7 @@ async def test_a_stopping_server_does_not_keep_its_callers_waiting(settings: Set
 
                 await until(queued)
                 served.server.should_exit = True
-                answer = await asyncio.wait_for(asking, 10)
+                answer = await asyncio.wait_for(asking, 60)
 
     error_of(answer, 503, "SERVICE_UNAVAILABLE")
     assert answer.headers["retry-after"] == "1"

@@ -145,9 +145,8 @@ async def test_headers_above_the_limit_are_refused_in_one_piece(edge: Served):
 async def test_a_header_that_never_ends_is_cut_at_the_limit(edge: Served):
     async with edge.wire() as wire:
         await wire.send(b"GET / HTTP/1.1\r\nhost: a\r\nx-big: ")
-        with contextlib.suppress(ConnectionError):
-            for _ in range(100):
-                await wire.send(b"a" * 1000)
+        for _ in range(400):  # he who does not listen while he speaks learns why all the same
+            await wire.send(b"a" * 1000)
         assert b" 400 " in (await wire.rest())[:20]
 
 
@@ -274,7 +273,7 @@ async def test_a_reader_that_stops_reading_is_cut_off(options: EdgeOptions):
     async with serve(flood, options) as served, served.wire() as wire:
         wire.writer.transport.pause_reading()
         await wire.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-        await asyncio.wait_for(ended.wait(), 5)
+        await asyncio.wait_for(ended.wait(), 60)
 
 
 async def test_pipelined_streams_learn_that_the_caller_is_gone(options: EdgeOptions):
@@ -292,8 +291,8 @@ async def test_pipelined_streams_learn_that_the_caller_is_gone(options: EdgeOpti
     async with serve(stream, options) as served:
         async with served.wire() as wire:
             await wire.send(b"GET /1 HTTP/1.1\r\nhost: a\r\n\r\nGET /2 HTTP/1.1\r\nhost: a\r\n\r\n")
-            await asyncio.wait_for(began.wait(), 5)
-        await asyncio.wait_for(first_gone.wait(), 5)
+            await asyncio.wait_for(began.wait(), 60)
+        await asyncio.wait_for(first_gone.wait(), 60)
 
 
 async def test_a_body_sent_after_its_answer_does_not_hold_the_connection(options: EdgeOptions, monkeypatch):
@@ -312,7 +311,7 @@ async def test_a_body_sent_after_its_answer_does_not_hold_the_connection(options
                 await asyncio.sleep(0.01)
 
         with pytest.raises(ConnectionError):
-            await asyncio.wait_for(pour(), 5)
+            await asyncio.wait_for(pour(), 60)
 
 
 async def until_gone(receive: Receive) -> None:
@@ -336,7 +335,7 @@ async def test_a_stopping_server_tells_its_streams(options: EdgeOptions):
         await opened.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
         await opened.reader.readuntil(b"hello")
         served.server.should_exit = True
-        await asyncio.wait_for(told.wait(), 5)
+        await asyncio.wait_for(told.wait(), 60)
         await wire.__aexit__(None, None, None)
 
 

@@ -254,7 +254,7 @@ async def test_a_reader_that_goes_away_lets_go_of_everything(admin: Api, agent: 
         async with admin.http.stream("GET", f"/agents/{agent}/files/{action}") as answer:
             await anext(answer.aiter_raw(1024))
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while open_files() > before:  # noqa: ASYNC110  the server tells nobody
             await asyncio.sleep(0.01)
     (folder / "noise").unlink()

@@ -146,7 +146,7 @@ async def test_a_blocking_response_answers_when_it_is_settled(admin: Api, works:
 
     await answered(works, name, response_id, "done")
 
-    done = await asyncio.wait_for(asking, 10)
+    done = await asyncio.wait_for(asking, 60)
     assert (done["id"], done["status"]) == (response_id, "completed")
     assert done["output_content"] == [{"type": "text", "content": "done"}]
 
@@ -161,7 +161,7 @@ async def test_a_blocking_response_ends_with_a_cancel_and_with_its_agent(
 
     await admin.ask(method, f"/agents/{name}{path}")
 
-    assert (await asyncio.wait_for(asking, 10))["status"] == "cancelled"
+    assert (await asyncio.wait_for(asking, 60))["status"] == "cancelled"
 
 
 async def test_a_caller_who_hangs_up_is_not_waited_for_and_the_work_goes_on(admin: Api, works: Works):

@@ -90,7 +90,7 @@ async def until_asked(nobody: Api, provider: Standin, key: str, expected: str) -
         await call(nobody, key)
         return bool(provider.seen) and key_of(provider.seen[-1]) == expected
 
-    await until(arrives, limit_s=5)
+    await until(arrives, limit_s=60)
 
 
 async def is_scripted(nobody: Api, key: str) -> bool:
@@ -114,11 +114,11 @@ async def test_only_the_calls_of_the_space_are_made_with_it(admin: Api, nobody: 
     await put(admin, first, "ANTHROPIC_API_KEY", "another-key")
     await until_asked(nobody, provider, key, "another-key")
     await admin.http.put(path, json={"settings": {"gateway": "off"}})
-    await until(lambda: is_scripted(nobody, key), limit_s=5)
+    await until(lambda: is_scripted(nobody, key), limit_s=60)
     await admin.http.put(path, json={"settings": {}})
     await until_asked(nobody, provider, key, "another-key")
     await admin.http.delete(f"{path}/secrets/ANTHROPIC_API_KEY")
-    await until(lambda: is_scripted(nobody, key), limit_s=5)
+    await until(lambda: is_scripted(nobody, key), limit_s=60)
     async with db.reading() as conn:
         tables = ("audit", "space_secrets", "upstreams")
         kept = [(await conn.execute(text(f"SELECT t::text FROM {name} t"))).all() for name in tables]  # noqa: S608  written here

@@ -50,14 +50,14 @@ async def test_an_upstream_is_called_and_its_credential_told_nowhere(admin: Api,
         async def arrives() -> bool:
             return (await calls()).json() == {"id": "theirs"}
 
-        await until(arrives, limit_s=5)
+        await until(arrives, limit_s=60)
         assert provider.seen[0].header(b"x-api-key") == [SECRET.encode()]
         assert (await upstreams(admin, "DELETE", f"/{item['id']}")).json() == {"deleted": True}
 
         async def is_gone() -> bool:
             return "x-raworc-provider" in (await calls()).headers
 
-        await until(is_gone, limit_s=5)
+        await until(is_gone, limit_s=60)
     assert (item["credential"], item["spaces"], item["source"], item["default"]) == ("key", None, "stored", False)
     async with db.reading() as conn:
         audited = str((await conn.execute(text("SELECT a::text FROM audit a"))).all())

@@ -175,7 +175,7 @@ async def test_a_wish_that_comes_while_a_session_is_let_go_does_not_wait_for_the
         async def release(self, session_ids: Sequence[SessionId]) -> None:
             await super().release(session_ids)
             ended.set()
-            await asyncio.wait_for(seen.wait(), 10)
+            await asyncio.wait_for(seen.wait(), 60)
 
     def lingering(parts: Parts) -> Parts:
         holds = Lingering(place.db, parts.holds._worker_id, NODE, lambda _other: False)
@@ -185,7 +185,7 @@ async def test_a_wish_that_comes_while_a_session_is_let_go_does_not_wait_for_the
         session_id = await place.create()
         await place.until_state(session_id, "idle")
         await place.sessions.set_state(place.admin, "demo", "slept")
-        await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(ended.wait(), 60)
         await place.sessions.wake(place.admin, "demo", prompt=None)
         await until(lambda: operator._held[session_id].is_kicked)
         seen.set()

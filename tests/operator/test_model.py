@@ -159,7 +159,7 @@ async def test_stopping_ends_the_providers_call():
         stop.set()
         with pytest.raises(Stopped):
             await asked
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await provider.gone.wait()
 
 

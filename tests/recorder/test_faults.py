@@ -172,7 +172,7 @@ async def test_a_stop_does_not_wait_for_a_recorder_that_has_much_to_load(
         await http.post(f"{at.url}/v1/messages", json=BODY, headers={"x-api-key": at.login()})
     stop = asyncio.Event()
     stop.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await Recorder(Slow(db, "node"), Placing.over(db), spool_dir=home / "spool", run_dir=home / "run").run(stop)
     again = recorder(home, db)
     assert await again.load_all() == 1

@@ -33,7 +33,7 @@ async def say(db, session_id, turn_id, text):
 async def collect(stream, until):
     """Events but pings, up to the first for which ``until`` holds, or the stream's end."""
     found = []
-    async with aclosing(stream), asyncio.timeout(10):
+    async with aclosing(stream), asyncio.timeout(60):
         async for event in stream:
             if event.name != "ping":
                 found.append(event)
@@ -97,7 +97,7 @@ async def test_a_live_stream_shows_segments_as_they_come_and_ends(events, turns,
     for text in "abc":
         await say(db, demo, view.id, text)
     await finish_turn(db, "demo", view.id)
-    found = await asyncio.wait_for(reading, 10)
+    found = await asyncio.wait_for(reading, 60)
     texts = [event.data["segment"]["text"] for event in found if event.name == "segment"]
     assert texts == ["a", "b", "c", "done"]
     assert found[-1].data["status"] == "completed"
@@ -146,7 +146,7 @@ async def test_running_text_reaches_its_streams_without_an_id(events, turns, ann
 
 async def test_a_silent_stream_pings(events, ann, demo):
     stream = events.stream(ann, "demo", turn_id=None, after=None)
-    async with aclosing(stream), asyncio.timeout(5):
+    async with aclosing(stream), asyncio.timeout(60):
         assert [(await anext(stream)).name for _ in range(3)] == ["ping"] * 3
 
 
@@ -169,7 +169,7 @@ async def test_streams_end_with_their_agent(events, agents, turns, ann, demo):
     reading = [asyncio.create_task(collect(stream, never)) for stream in streams]
     await turns.count(ann, "demo")
     await agents.delete(ann, "demo")
-    of_agent, of_turn = await asyncio.wait_for(asyncio.gather(*reading, return_exceptions=True), 10)
+    of_agent, of_turn = await asyncio.wait_for(asyncio.gather(*reading, return_exceptions=True), 60)
     for found in (of_agent, of_turn):
         assert isinstance(found, NotFound) or not found or found[-1].data.get("status", "cancelled") == "cancelled"
 
@@ -192,7 +192,7 @@ async def test_lost_notices_lose_no_event(db, listener, turns, ann, demo):
     (subscription,) = listener._subscribers[str(demo)]
     subscription.put = lambda _: subscription.lose()
     await say(db, demo, view.id, "a")
-    assert (await asyncio.wait_for(reading, 5))[-1].data["segment"]["text"] == "a"
+    assert (await asyncio.wait_for(reading, 60))[-1].data["segment"]["text"] == "a"
 
 
 async def test_a_stream_outlasts_the_database(watched, listener, turns, ann, db, demo, postgres):  # noqa: PLR0917  fixtures
@@ -204,7 +204,7 @@ async def test_a_stream_outlasts_the_database(watched, listener, turns, ann, db,
     async with away(postgres, watched, misses=2):
         pass
     await finish_turn(db, "demo", view.id)
-    assert (await asyncio.wait_for(reading, 10))[-1].data["status"] == "completed"
+    assert (await asyncio.wait_for(reading, 60))[-1].data["status"] == "completed"
 
 
 async def test_more_events_than_a_batch_come_in_order(events, turns, ann, db, demo):

@@ -33,7 +33,7 @@ class Rows:
         return asyncio.create_task(self.together.get(key))
 
     async def until_read(self) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self._begun.acquire()
 
     def let_go(self, times: int = 1) -> None:

@@ -177,7 +177,7 @@ async def test_wait_returns_when_the_turn_is_settled(turns, ann, db, demo):
     waiting = asyncio.create_task(turns.wait(ann, "demo", view.id, 10))
     await take_turn(db, "demo")
     await finish_turn(db, "demo", view.id, "hello")
-    done = await asyncio.wait_for(waiting, 5)
+    done = await asyncio.wait_for(waiting, 60)
     assert (done.status, done.output_content) == ("completed", [{"type": "text", "content": "hello"}])
     assert (await turns.wait(ann, "demo", view.id, 0.1)).status == "completed"
 
@@ -195,7 +195,7 @@ async def test_waiters_hold_no_connection(turns, ann, db, demo):
     assert (await turns.count(ann, "demo")).count == 1  # the pool has four connections
     await take_turn(db, "demo")
     await finish_turn(db, "demo", view.id)
-    done = await asyncio.wait_for(asyncio.gather(*waiting), 10)
+    done = await asyncio.wait_for(asyncio.gather(*waiting), 60)
     assert {item.status for item in done} == {"completed"}
 
 
@@ -207,7 +207,7 @@ async def test_wait_outlasts_the_database(watched, listener, turns, narrow, ann,
     async with away(postgres, watched):
         pass
     await finish_turn(db, "demo", view.id)
-    assert (await asyncio.wait_for(waiting, 10)).status == "completed"
+    assert (await asyncio.wait_for(waiting, 60)).status == "completed"
 
 
 async def test_wait_ends_with_the_cancelled_turn_when_the_agent_is_deleted(turns, agents, ann, demo):

@@ -132,7 +132,7 @@ def installed() -> Iterator[Path]:
 
 def get(address: str, path: str) -> tuple[int, bytes]:
     parts = urlsplit(address)
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
     connection.request("GET", path)
     answer = connection.getresponse()
     return answer.status, answer.read()

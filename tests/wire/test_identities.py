@@ -85,13 +85,14 @@ async def test_a_token_counts_once_where_that_is_configured(oidc: OidcVerifier, 
 
 
 NOW = int(time.time())
+LATER = NOW + 86_400  # hours may lie between the reading of this file and a test
 REFUSED = {
     "expired": {"exp": NOW - 61},
     "without an end": {"exp": None},
     "an end that is no time": {"exp": "soon"},
     "an endless end": {"exp": float("inf")},
-    "not yet": {"nbf": NOW + 600},
-    "of the future": {"iat": NOW + 600},
+    "not yet": {"nbf": LATER},
+    "of the future": {"iat": LATER},
     "another issuer": {"iss": "https://evil.example"},
     "an issuer that only begins alike": {"iss": "http://127.0.0.1"},
     "another audience": {"aud": "somebody-else"},
@@ -333,7 +334,7 @@ INACTIVE = {
     "active in words": (GOOD | {"active": "true"}, {}),
     "nothing": ({}, {}),
     "expired": (GOOD | {"exp": NOW - 61}, {}),
-    "not yet": (GOOD | {"nbf": NOW + 600}, {}),
+    "not yet": (GOOD | {"nbf": LATER}, {}),
     "an end that is no time": (GOOD | {"exp": "soon"}, {}),
     "another audience": (GOOD | {"aud": ["other"]}, {}),
     "no audience": ({"active": True, "sub": "subject-1"}, {}),

@@ -14,9 +14,9 @@ class Corked:
         self._transport = transport
         self._loop = loop
         self._held: list[bytes] = []
+        self._is_hung_up = False
         self.abort = transport.abort
         self.get_extra_info = transport.get_extra_info
-        self.is_closing = transport.is_closing
         self.pause_reading = transport.pause_reading
         self.resume_reading = transport.resume_reading
 
@@ -31,13 +31,31 @@ class Corked:
         if self._held:
             self._held.append(data)
             self._flush()
-        elif not self._transport.is_closing():
+        elif not self.is_closing():
             self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Whether what is written now goes nowhere."""
+        return self._is_hung_up or self._transport.is_closing()
 
     def close(self) -> None:
         """Send what was written, then close."""
         self._flush()
         self._transport.close()
+
+    def hang_up(self, linger_s: float) -> None:
+        """Send what was written and its end, and let the peer finish: close once he does, or after ``linger_s``.
+
+        Closed while he still sends, the kernel would answer with a reset, and he may lose what was written.
+        """
+        self._flush()
+        if self.is_closing():
+            return
+        self._is_hung_up = True
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._transport.resume_reading()
+        self._loop.call_later(linger_s, self._transport.close)
 
     def set_protocol(self, protocol: Any) -> None:  # noqa: ANN401  asyncio's own word for it
         """As the transport's."""
@@ -45,5 +63,5 @@ class Corked:
 
     def _flush(self) -> None:
         held, self._held = self._held, []
-        if held and not self._transport.is_closing():
+        if held and not self.is_closing():
             self._transport.write(held[0] if len(held) == 1 else b"".join(held))

@@ -359,7 +359,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._disconnect(error)
         if not is_answering:
             self.transport.write(refusal(error, self.url or b"", self.headers or []))  # None before the first request
-        self.transport.close()
+        cast("Corked", self.transport).hang_up(_LINGER_S)
 
     def _disconnect(self, refusal: RaworcError | None = None) -> None:
         for cycle in self._unanswered:
