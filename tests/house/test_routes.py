@@ -13,10 +13,12 @@ from fastapi.routing import APIRoute
 from house.snapshot import FILE, document
 from raworc.api.app import ROUTES, add_routes
 from raworc.api.auth import Permission, SignedIn
+from raworc.api.bodies import Body
 from raworc.api.once import Keyed
 from raworc.api.openapi import dependencies_of, describe, errors_of
 from raworc.api.problems import problem
 from raworc.api.routes import Route
+from raworc.api.schemas import Answer
 from raworc.client.errors import BY_CODE
 from raworc.domain.access import Rule
 from raworc.errors import LostHold, RaworcError, TurnSettled
@@ -262,6 +264,14 @@ def test_what_a_route_may_raise_is_an_error_that_callers_meet():
     internal = {LostHold, TurnSettled}
 
     assert not internal & {error for route in ROUTES for error in route.fails}
+
+
+def test_a_server_builds_no_model_before_it_is_used():
+    app = FastAPI()
+    add_routes(app, ROUTES)
+    assert [route.path for route in app.routes if isinstance(route, APIRoute) and route.response_field] == []
+    late = [type(f"Late{base.__name__}", (base,), {"__module__": __name__}) for base in (Answer, Body)]
+    assert [model for model in late if model.__pydantic_complete__] == []
 
 
 def test_the_document_is_the_one_that_was_reviewed():

@@ -77,14 +77,17 @@ def create_api(parts: ApiParts) -> "Api":
 
 
 def add_routes(app: FastAPI, routes: Sequence[Route]) -> None:
-    """Serve a table of routes, in its order. ``{path:file}`` takes everything, newlines too."""
+    """Serve a table of routes, in its order. ``{path:file}`` takes everything, newlines too.
+
+    Handlers give their answers as bytes; the models of these are for ``openapi.py``, which makes them when asked.
+    """
     register_url_convertor("file", _FilePath())
     for route in routes:
         app.add_api_route(
             route.full_path,
             route.handler,
             methods=[route.method],
-            response_model=route.answer,
+            response_model=None,
             status_code=route.status,
             operation_id=_operation_id(route),
         )

@@ -26,7 +26,7 @@ _MAX_LENGTH_DIGITS: Final = 18
 class Body(BaseModel):
     """Base of what requests carry: exact types, unknown fields ignored."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, defer_build=True)
 
 
 M = TypeVar("M", bound=Body)

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from fastapi.utils import create_model_field
 from pydantic.json_schema import models_json_schema
 
 from raworc.api.auth import Permission, SignedIn
@@ -41,6 +42,8 @@ Document = dict[str, Any]
 def describe(app: FastAPI, routes: Sequence[Route]) -> Document:
     """The document of ``routes``, which ``app`` serves, maybe among others."""
     served = {(method, r.path): r for r in app.routes if isinstance(r, APIRoute) for method in r.methods or ()}
+    for route in routes:
+        _tell_answer(served[route.method, route.full_path], route)
     wanted = list({id(r): r for route in routes if (r := served[route.method, route.full_path])}.values())
     document = get_openapi(title=app.title, version=app.version, routes=wanted, description=app.description)
     bodies: list[type[Any]] = [Problem]
@@ -89,6 +92,13 @@ def errors_of(route: Route, dependencies: Sequence[object]) -> list[type[RaworcE
     if any(isinstance(item, JsonBody | RawBody) for item in dependencies):
         found += [PayloadTooLarge, RequestTimeout]
     return sorted(found, key=lambda error: error.status)
+
+
+def _tell_answer(served: APIRoute, route: Route) -> None:
+    """As FastAPI does where a route is added: there it would build every model at every start of a server."""
+    if route.answer is not None:
+        name = f"Response_{served.unique_id}"
+        served.response_field = create_model_field(name, route.answer, mode="serialization")
 
 
 def _complete(operation: Document, route: Route, dependencies: Sequence[object]) -> None:

@@ -12,7 +12,7 @@ Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 class Answer(BaseModel):
     """Base of what is answered: exactly these fields, each of them always there, nulls included."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)  # most are only for the documents
 
 
 class ProblemField(Answer):
