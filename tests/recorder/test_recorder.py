@@ -107,45 +107,88 @@ async def test_a_call_becomes_a_row(at: Gate, home: Path, db: Database) -> None:
     assert row["created_at"].tzinfo is None
 
 
+DOCUMENTED = {
+    "id": "uuid",
+    "train_id": "character varying(255)",
+    "account_id": "character varying(255)",
+    "method": "character varying(10)",
+    "path": "character varying(255)",
+    "status_code": "integer",
+    "error_type": "character varying(255)",
+    "error_message": "text",
+    "model": "character varying(100)",
+    "request_type": "character varying(50)",
+    "input_tokens": "integer",
+    "output_tokens": "integer",
+    "total_tokens": "integer",
+    "response_time_ms": "integer",
+    "request_body": "jsonb",
+    "response_body": "jsonb",
+    "headers": "jsonb",
+    "conversation_id": "uuid",
+    "branch_id": "character varying(50)",
+    "current_message_hash": "character varying(64)",
+    "parent_message_hash": "character varying(64)",
+    "is_subtask": "boolean",
+    "parent_task_request_id": "uuid",
+    "task_tool_invocation": "jsonb",
+    "created_at": "timestamp without time zone",
+    "updated_at": "timestamp without time zone",
+}
+BESIDES = {
+    "cache_creation_input_tokens": "integer",
+    "cache_creation_5m_input_tokens": "integer",
+    "cache_creation_1h_input_tokens": "integer",
+    "cache_read_input_tokens": "integer",
+    "usage": "jsonb",
+    "cost_usd": "numeric",
+    "price_version": "text",
+    "first_byte_ms": "integer",
+    "duration_ms": "integer",
+    "stop_reason": "text",
+    "session_key": "text",
+    "turn_id": "uuid",
+    "space": "text",
+    "upstream_status": "integer",
+    "upstream_headers": "jsonb",
+    "system_hash": "text",
+    "link_source": "text",
+    "message_count": "integer",
+    "parent_request_id": "uuid",
+}
+CHUNKS = {
+    "id": "uuid",
+    "request_id": "uuid",
+    "chunk_index": "integer",
+    "content": "text",
+    "created_at": "timestamp without time zone",
+}
+_COLUMNS = """
+SELECT attname AS name, format_type(atttypid, atttypmod) AS type FROM pg_attribute
+WHERE attrelid = '{}'::regclass AND attnum > 0 ORDER BY attnum
+"""
+
+
 async def test_the_documented_columns_come_first_and_in_order(db: Database) -> None:
-    columns = "SELECT column_name AS name, data_type AS type FROM information_schema.columns WHERE table_name = "
-    requests = [tuple(row.values()) for row in await rows(db, columns + "'api_requests' ORDER BY ordinal_position")]
-    assert requests[:26] == [
-        ("id", "uuid"),
-        ("train_id", "character varying"),
-        ("account_id", "character varying"),
-        ("method", "character varying"),
-        ("path", "character varying"),
-        ("status_code", "integer"),
-        ("error_type", "character varying"),
-        ("error_message", "text"),
-        ("model", "character varying"),
-        ("request_type", "character varying"),
-        ("input_tokens", "integer"),
-        ("output_tokens", "integer"),
-        ("total_tokens", "integer"),
-        ("response_time_ms", "integer"),
-        ("request_body", "jsonb"),
-        ("response_body", "jsonb"),
-        ("headers", "jsonb"),
-        ("conversation_id", "uuid"),
-        ("branch_id", "character varying"),
-        ("current_message_hash", "character varying"),
-        ("parent_message_hash", "character varying"),
-        ("is_subtask", "boolean"),
-        ("parent_task_request_id", "uuid"),
-        ("task_tool_invocation", "jsonb"),
-        ("created_at", "timestamp without time zone"),
-        ("updated_at", "timestamp without time zone"),
-    ]
-    chunks = [tuple(row.values()) for row in await rows(db, columns + "'streaming_chunks' ORDER BY ordinal_position")]
-    assert chunks == [
-        ("id", "uuid"),
-        ("request_id", "uuid"),
-        ("chunk_index", "integer"),
-        ("content", "text"),
-        ("created_at", "timestamp without time zone"),
-    ]
+    columns = {view: {} for view in ("api_requests", "streaming_chunks")}
+    for view, found in columns.items():
+        found |= {row["name"]: row["type"] for row in await rows(db, _COLUMNS.format(view))}
+    requests, chunks = columns.values()
+    assert list(requests.items())[: len(DOCUMENTED)] == list(DOCUMENTED.items())
+    assert {name: requests.get(name) for name in BESIDES} == BESIDES
+    assert list(chunks.items()) == list(CHUNKS.items())
+
+
+async def test_documented_columns_have_their_defaults_where_nothing_is_known(db: Database) -> None:
+    start = CallStart(uuid.uuid4(), "GET", "/v1/models", "none", "default", bodies=False)
+    call = RecordedCall(int(time.time() * 1_000_000), start, b"", AnswerHead(401, own=True), [], CallEnd(3_400))
+    await Recording(db, "node").load([build_row(call)], SpoolPosition(uuid.uuid4(), 1, 1))
+    (row,) = await rows(db)
+    known = {"id", "train_id", "method", "path", "status_code", "request_type", "created_at", "updated_at"}
+    defaults = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "branch_id": "main", "is_subtask": False}
+    assert {name: row[name] for name in defaults} == defaults
+    assert {name for name in DOCUMENTED if row[name] is not None} >= known | defaults.keys()
+    assert {row[name] for name in ("conversation_id", "account_id", "request_body", "model")} == {None}
 
 
 async def test_a_stream_is_put_together_and_its_chunks_are_kept(at: Gate, home: Path, db: Database) -> None:
