@@ -8,10 +8,12 @@ import pytest
 from sqlalchemy import text
 
 from asking import Api, error_of, somebody
+from rows import add_role, bind
 from served import Served
 
 pytestmark = pytest.mark.anyio
 
+MORE = {"train_id", "models", "budget", "expires_at", "created_by"}
 ASKED = {"model": "scripted", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
 
 
@@ -32,7 +34,7 @@ async def call(nobody: Api, key: str, *, model: str = "scripted", bearer: bool =
     return await nobody.http.post(address, json={**ASKED, "model": model}, headers={**credential, **headers})
 
 
-async def refused_by(nobody: Api, key: str, within_s: float = 3.0) -> Any:
+async def refused_by(nobody: Api, key: str, within_s: float = 30.0) -> Any:
     """The first refusal."""
     ends = time.monotonic() + within_s
     while (answer := await call(nobody, key)).status_code == 200:
@@ -46,6 +48,7 @@ async def test_a_key_is_shown_once_and_calls_models(other: Api, nobody: Api, db:
     assert key["key"].startswith(key["prefix"])
     assert len(key["key"]) == 50
     assert (key["space"], key["created_by"], key["expires_at"]) == ("default", "olive", "2099-01-01T00:00:00.000000Z")
+    assert key.keys() == {"id", "name", "space", "prefix", "key", "created_at"} | MORE
     (listed,) = [item for item in (await keys(other)).json() if item["id"] == key["id"]]
     assert listed == {name: value for name, value in key.items() if name != "key"}
     async with db.reading() as conn:
@@ -86,6 +89,29 @@ async def test_a_key_ends_with_its_account(admin: Api, nobody: Api, served: Serv
         key = (await made(leaver))["key"]
         assert (await call(nobody, key)).status_code == 200
         await admin.ask("POST", "/blocklist/block", {"principal": name})
+        assert (await refused_by(nobody, key)).status_code == 401
+
+
+async def test_a_key_ends_at_its_time(other: Api, nobody: Api, db: Any):
+    key = await made(other, expires_at="2099-01-01T00:00:00Z")
+    assert (await call(nobody, key["key"])).status_code == 200
+    async with db.transaction() as conn:
+        await conn.execute(text("UPDATE client_keys SET expires_at = now() WHERE id = :id"), {"id": key["id"]})
+    assert (await refused_by(nobody, key["key"])).status_code == 401
+
+
+async def test_a_key_ends_with_its_makers_right_to_it(admin: Api, nobody: Api, served: Served, db: Any):
+    async with db.transaction() as conn:
+        await conn.execute(text("INSERT INTO spaces (name) VALUES ('keyed')"))
+        role_id = await add_role(conn, "keymaker", {"resources": ["keys"], "verbs": ["create"], "scope": "space"})
+    async with somebody(served, db, "maker") as maker:
+        async with db.transaction() as conn:
+            maker_id = (await conn.execute(text("SELECT id FROM accounts WHERE name = 'maker'"))).scalar_one()
+            await bind(conn, role_id, maker_id, "keyed")
+        key = (await made(maker, space="keyed"))["key"]
+        assert (await call(nobody, key)).status_code == 200
+        async with db.transaction() as conn:
+            await conn.execute(text("DELETE FROM bindings WHERE role_id = :id"), {"id": role_id})
         assert (await refused_by(nobody, key)).status_code == 401
 
 

@@ -4,11 +4,8 @@ The fields below are written down from the document, not taken from the server: 
 another type fails here. Fields that the document does not name are additions, and not looked at.
 """
 
-import re
-import uuid
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
@@ -20,31 +17,12 @@ from raworc.store.database import Database
 from raworc.store.recordings import LinkRow, RequestRow
 from raworc.supervisor.cluster import Cluster
 from served import Served
+from shapes import Day, Hash, Shape, Time, Uuid, compared, described
 from waiting import until
 
 pytestmark = pytest.mark.anyio
 
 NOW = datetime.now(UTC)
-WHERE = re.compile(r"\[\d+\]|\.<[^>]*>")
-
-
-class Time:
-    """RFC 3339 in UTC."""
-
-
-class Day:
-    """YYYY-MM-DD."""
-
-
-class Uuid:
-    """Version 4."""
-
-
-class Hash:
-    """SHA-256 in hex."""
-
-
-Shape = Any
 TOKENS = {"input": int, "output": int, "total": int}
 TYPES = ("inference", "query_evaluation", "quota")
 PERIOD = {"start": Time, "end": Time}
@@ -166,46 +144,6 @@ async def told(db: Database) -> None:
     await store(db, CALLS)
 
 
-def compared(value: Any, shape: Shape, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Every documented field of an answer, by its place, with what it is. Fails where it has another type."""
-    if isinstance(shape, dict) and str in shape:
-        assert isinstance(value, dict), where
-        for name, one in value.items():
-            yield from compared(one, shape[str], f"{where}.<{name}>")
-    elif isinstance(shape, dict):
-        assert shape.keys() <= value.keys(), where
-        for name, one in shape.items():
-            yield from compared(value[name], one, f"{where}.{name}")
-    elif isinstance(shape, list):
-        assert isinstance(value, list), where
-        for number, one in enumerate(value):
-            yield from compared(one, shape[0], f"{where}[{number}]")
-    else:
-        assert is_of(value, shape), f"{where} is {value!r}"
-        yield WHERE.sub("[]", where), value
-
-
-def is_of(value: Any, shape: Shape) -> bool:
-    if isinstance(shape, tuple):
-        return value in shape
-    if get_args(shape):
-        return value is None or is_of(value, get_args(shape)[0])
-    return bool(IS_OF[shape](value))
-
-
-IS_OF: dict[Shape, Callable[[Any], object]] = {
-    Any: lambda _: True,
-    bool: lambda value: isinstance(value, bool),
-    int: lambda value: type(value) is int,
-    float: lambda value: type(value) in {int, float},
-    str: lambda value: isinstance(value, str),
-    Time: lambda value: re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", value),
-    Day: lambda value: re.fullmatch(r"\d{4}-\d\d-\d\d", value),
-    Uuid: lambda value: str(uuid.UUID(value)) == value and uuid.UUID(value).version == 4,
-    Hash: lambda value: re.fullmatch("[0-9a-f]{64}", value),
-}
-
-
 async def asked(api: Api, path: str) -> list[Any]:
     """What is answered at a path: of one that names a thing, for every thing there is."""
     if "{" not in path:
@@ -234,30 +172,6 @@ async def test_the_openapi_document_has_every_documented_field_in_its_type(admin
     document = await ask(admin, "/api-docs/train/openapi.json")
     content = document["paths"][path]["get"]["responses"]["200"]["content"]
     described(document, content["application/json"]["schema"], SHAPES[path], path)
-
-
-def described(document: Any, schema: Any, shape: Shape, where: str) -> None:
-    """Fails where a schema does not say what is documented."""
-    if "$ref" in schema:
-        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    if get_args(shape):
-        assert {"type": "null"} in schema["anyOf"], where
-        (schema,), shape = [one for one in schema["anyOf"] if one != {"type": "null"}], get_args(shape)[0]
-    if isinstance(shape, dict) and str in shape:
-        described(document, schema["additionalProperties"], shape[str], where)
-    elif isinstance(shape, dict):
-        assert shape.keys() <= set(schema["required"]), where
-        for name, one in shape.items():
-            described(document, schema["properties"][name], one, f"{where}.{name}")
-    elif isinstance(shape, list):
-        assert schema["type"] == "array", where
-        described(document, schema["items"], shape[0], f"{where}[]")
-    elif isinstance(shape, tuple):
-        assert schema["enum"] == list(shape), where
-    elif shape is not Any:
-        names = {int: "integer", float: "number", bool: "boolean"}
-        assert schema["type"] == names.get(shape, "string"), where
-        assert (schema.get("format") == "date-time") == (shape is Time), where
 
 
 async def test_a_subtask_and_a_branch_are_told_as_documented(admin: Api):

@@ -4,6 +4,7 @@ import base64
 import json
 import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jwt
@@ -298,3 +299,22 @@ async def test_a_credential_that_is_sent_twice_is_refused(at: Gate, name: str) -
     twice = request({name: f"Bearer {at.login()}"}).replace(b"\r\n\r\n", b"\r\n%b: foreign\r\n\r\n" % name.encode(), 1)
     answer = await at.served.ask(twice)
     assert (answer.status, name in json.loads(answer.body)["error"]["message"]) == (400, True)
+
+
+async def test_of_several_headers_that_name_a_train_the_documented_one_counts(at: Gate) -> None:
+    named = {"msl-project-id": "third", "raworc-train-id": "second", "msl-train-id": "first"}
+    login = {"authorization": f"Bearer {at.login()}"}
+    while named:
+        assert (await at.served.ask(request({**login, **named}))).status == 200
+        named.popitem()
+    assert [start.train_id for start in starts(at)] == ["first", "second", "third"]
+
+
+async def test_a_key_ends_when_it_was_to_end_although_nobody_can_be_asked(at: Gate) -> None:
+    key, ended = new_key(), new_key()
+    for name, ends_in in ((key, 3600), (ended, -1)):
+        ends_at = datetime.now(UTC) + timedelta(seconds=ends_in)
+        at.keys.known[name] = KeyUse(uuid.uuid4(), "default", None, (), ends_at)
+    assert (await public(at, x_api_key=key)).status == 200
+    answer = await public(at, x_api_key=ended)
+    assert (answer.status, json.loads(answer.body)["error"]["type"]) == (401, "authentication_error")

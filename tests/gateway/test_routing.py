@@ -176,6 +176,40 @@ async def test_a_call_that_nobody_serves_is_refused_in_its_wires_shape(home: Pat
         assert (await ask(at, body={**ASKED, "model": "scripted"})).headers["x-raworc-provider"] == "scripted"
 
 
+async def test_scripted_serves_every_name_until_somebody_is_set_up(home: Path, provider: Standin) -> None:
+    """Set up by administrators, for whatever space: nowhere any more. A space's own credential: not there any more."""
+    for is_own, status in ((True, 200), (False, 404)):
+        folder = home / str(status)
+        folder.mkdir()
+        uses = [use(provider, "lab", spaces=frozenset({"lab"}), is_own=is_own)]
+        async with gate(folder, uses=uses) as at:
+            key = "rwk_" + "a" * 46
+            at.keys.known[key] = KeyUse(at.worker_id, "lab", None, (), None)
+            assert (await ask(at, authorization=f"Bearer {key}")).json() == {"id": "theirs"}
+            answer = await ask(at)
+            assert (answer.status_code, "x-raworc-provider" in answer.headers) == (status, is_own)
+            for space in ({}, {"authorization": f"Bearer {key}"}):
+                answer = await ask(at, body={**ASKED, "model": "scripted-x"}, **space)
+                assert answer.headers["x-raworc-provider"] == "scripted"
+
+
+async def test_scripted_is_never_spared(home: Path) -> None:
+    fault = '```fault\n{"status": 429, "times": 1}\n```'
+    async with gate(home) as at:
+        answer = await ask(at, body={**ASKED, "messages": [{"role": "user", "content": fault}]})
+        assert answer.status_code == 429
+        await at.routing.look()
+        assert at.directory.cool == {}
+
+
+async def test_headers_of_ours_go_no_further(home: Path, provider: Standin) -> None:
+    async with gate(home, uses=[use(provider, "a")]) as at:
+        await ask(at, raworc_train_id="t", msl_project_id="t", raworc_any="1", x_raworc_request_id="x", x_odd="1")
+    named = {name.lower() for name, _ in provider.seen[0].headers}
+    assert [name for name in named if b"raworc" in name or name.startswith(b"msl-")] == []
+    assert b"x-odd" in named
+
+
 @pytest.mark.parametrize(
     ("provider_name", "path", "asked", "arrived"),
     [
@@ -266,12 +300,14 @@ async def test_tokens_that_are_over_are_renewed_before_the_call(home: Path, prov
     renews = Renews(fresh)
     uses = [Use("a", 1, Offer("a", "anthropic"), provider.url, TOKENS)]
     async with gate(home, uses=uses, renewing=renews) as at:
+        await until(lambda: renews.asked > 0)
+        at.directory.away, before = True, renews.asked  # from now on only calls ask
         for _ in range(2):
             assert (await ask(at, anthropic_beta="one")).status_code == 200
+        assert renews.asked == before + 1
     assert [seen.header(b"authorization") for seen in provider.seen] == [[b"Bearer fresh-token"]] * 2
     assert provider.seen[0].header(b"anthropic-beta") == [b"one", b"oauth-2025-04-20"]
     assert not provider.seen[0].header(b"x-api-key")
-    assert renews.asked <= 3  # the gateway's own looks, and one call
 
 
 async def test_a_renewal_that_fails_is_401_in_the_wires_shape(home: Path, provider: Standin) -> None:

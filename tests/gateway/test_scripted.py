@@ -1,14 +1,18 @@
 """The scripted model through the gateway, spoken to by the official SDK."""
 
+import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anthropic
+import httpx2
 import pytest
 
 from gate import Gate, gate
 from raworc.wire.client import Client, Target
+from raworc.wire.sse import SSEDecoder
+from shapes import compared
 
 pytestmark = pytest.mark.anyio
 
@@ -155,3 +159,45 @@ async def test_bodies_that_no_provider_would_take(at: Gate, body: bytes) -> None
         assert b'"invalid_request_error"' in await response.read()
         await response.close()
     await client.close()
+
+
+USAGE = {
+    "input_tokens": int,
+    "output_tokens": int,
+    "cache_creation_input_tokens": int,
+    "cache_read_input_tokens": int,
+}
+ENDS = ("end_turn", "max_tokens", "stop_sequence")
+MESSAGE = {"id": str, "type": ("message",), "role": ("assistant",), "model": str, "usage": USAGE}
+ANSWER = {**MESSAGE, "content": [{"type": ("text",), "text": str}], "stop_reason": ENDS, "stop_sequence": str | None}
+EVENTS = {
+    "message_start": {"message": {**MESSAGE, "content": ([],)}},
+    "content_block_start": {"index": int},
+    "content_block_delta": {"index": int, "delta": {"type": ("text_delta",), "text": str}},
+    "content_block_stop": {"index": int},
+    "message_delta": {},
+    "message_stop": {"stop_reason": ENDS, "stop_sequence": str | None, "usage": USAGE},
+}
+
+
+async def test_every_documented_field_of_a_message_is_taken_and_told(at: Gate) -> None:
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+    limits = {"max_tokens": 99, "temperature": 0.5, "top_p": 0.9, "top_k": 3, "stop_sequences": ["x"]}
+    request = {
+        "model": MODEL,
+        "system": "Be brief",
+        "metadata": {"user_id": "u"},
+        **limits,
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "hello"}, image]}],
+    }
+    async with httpx2.AsyncClient(headers={"x-api-key": at.login()}) as http:
+        whole = await http.post(f"{at.url}/v1/messages", json=request)
+        streamed = await http.post(f"{at.url}/v1/messages", json={**request, "stream": True})
+    assert list(compared(whole.json(), ANSWER))
+    told = [event.data for event in SSEDecoder().feed(streamed.content) if event.event != "ping"]
+    kinds = [json.loads(data) for data in told]
+    assert {body["type"] for body in kinds} == EVENTS.keys()
+    for body in kinds:
+        assert list(compared(body, {"type": str, **EVENTS[body["type"]]}))
+    last = {name: kinds[-1][name] for name in ("stop_reason", "usage")}
+    assert last == {name: whole.json()[name] for name in last}

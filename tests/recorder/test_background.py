@@ -3,13 +3,13 @@
 import asyncio
 import uuid
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from sqlalchemy import func, select, text
 
-from calls import call, load, place
+from calls import call, load, place, store
 from raworc.domain.prices import PRICE_VERSION
 from raworc.services.background import Background
 from raworc.services.prices import Prices
@@ -91,6 +91,25 @@ async def test_one_that_was_cancelled_before_it_used_anything_stays_without_a_co
     assert await service.settle() == 1
     found = await stored(db, first)
     assert (found.stop_reason, found.usage, found.cost_usd, found.note) == ("cancelled", None, None, "later")
+
+
+async def test_one_that_failed_is_an_error_in_every_sum_and_what_is_sent_again_another_try(db: Database):
+    first, service = made(), Background(db)
+    again = replace(made(background=None), link=first.link, created_at=first.created_at + timedelta(seconds=9))
+    await store(db, [first, again])
+    told = {"usage": None, "stop_reason": "failed", "error_type": "server_error", "error_message": "It broke"}
+    await load(db, [look(**told)])
+    assert await service.settle() == 1
+    await place(db)
+    found = await stored(db, first)
+    assert (found.error_type, found.error_message, found.stop_reason) == ("server_error", "It broke", "failed")
+    assert (found.note, found.cost_usd) == (None, None)
+    async with db.reading() as conn:
+        for table in ("request_hours", "request_dates"):
+            assert await conn.scalar(text(f"SELECT sum(failed) FROM {table}")) == 1  # noqa: S608  written above
+        tries = await conn.execute(text("SELECT id, retry_of FROM links ORDER BY created_at"))
+        assert [tuple(row) for row in tries] == [(first.id, None), (again.id, first.id)]
+        assert await conn.scalar(text("SELECT sum(requests) FROM conversations")) == 2
 
 
 async def test_another_space_s_word_does_not_count(db: Database):

@@ -16,8 +16,9 @@ from gateprocess import gate_process
 from raworc.errors import DatabaseUnavailable, Unavailable
 from raworc.gateway.spool import SpoolLimits
 from raworc.recorder import loop
-from raworc.recorder.loop import Placing, Recorder
+from raworc.recorder.loop import Keeping, Placing, Recorder
 from raworc.services.recording import Recording
+from raworc.services.retention import Retention
 from raworc.store.database import Database
 from raworc.store.recordings import RequestRow, SpoolPosition
 from raworc.wire.client import Client, Target
@@ -285,11 +286,42 @@ async def test_what_is_left_of_an_incomplete_record_is_stored(db: Database) -> N
     assert [(found["bodies"], found["request_body"]) for found in await rows(db)] == [("incomplete", "left")]
 
 
+async def offers_lz4(db: Database) -> bool:
+    offered = "SELECT 'lz4' = ANY(enumvals) FROM pg_settings WHERE name = 'default_toast_compression'"
+    async with db.reading() as conn:
+        return bool(await conn.scalar(text(offered)))
+
+
+async def compressions(db: Database) -> set[str]:
+    """How the bodies of all days are compressed."""
+    bodies = """SELECT attcompression::text FROM pg_attribute JOIN pg_inherits ON inhrelid = attrelid
+        WHERE inhparent = 'request_bodies'::regclass AND attname IN ('request_body', 'response_body', 'stream')"""
+    async with db.reading() as conn:
+        return set(await conn.scalars(text(bodies)))
+
+
+async def test_a_recorder_that_runs_drops_days_that_are_kept_no_longer(home: Path, db: Database) -> None:
+    await Recording(db, "node").load([row(created_at=NOW - timedelta(days=9)), row()], SPOOL)
+    stop, keeping = asyncio.Event(), Keeping(Retention(db), 3)
+    parts = {"spool_dir": home / "spool", "run_dir": home / "run", "keeping": keeping}
+    running = asyncio.create_task(Recorder(Recording(db, "node"), Placing.over(db), **parts).run(stop))
+
+    async def is_gone() -> bool:
+        return len(await rows(db, "id")) == 1
+
+    await until(is_gone)
+    stop.set()
+    await running
+    async with db.reading() as conn:
+        assert await conn.scalar(text("SELECT sum(requests) FROM request_dates")) == 2  # what was counted stays
+
+
 async def test_days_are_made_when_they_are_needed(db: Database) -> None:
     days = [NOW - timedelta(days=back) for back in (0, 1, 400)]
     many = [Recording(db, "node") for _ in range(3)]
     await asyncio.gather(*(one.load([row(created_at=day) for day in days], SPOOL) for one in many))
     assert len(await rows(db, "id")) == 9
+    assert await compressions(db) == {"l"} if await offers_lz4(db) else {""}
     async with db.transaction() as conn:
         await conn.execute(text(f"DROP TABLE request_days.requests_{NOW:%Y%m%d}"))
         await conn.execute(text(f"DROP TABLE request_days.request_bodies_{NOW:%Y%m%d}"))

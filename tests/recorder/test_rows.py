@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from raworc.domain.prices import PRICE_VERSION, UNPAID
 from raworc.recorder.rows import RecordedCall, bare_row, build_row
-from raworc.wire.frames import AnswerHead, CallEnd, CallStart
+from raworc.wire.frames import AnswerHead, Attempt, CallEnd, CallStart
 
 JSON = [(b"content-type", b"application/json")]
 SSE = [(b"content-type", b"text/event-stream")]
@@ -166,3 +166,59 @@ def test_any_json_gives_a_row(request: object, answers: list) -> None:
     assert row.request_type in {"inference", "query_evaluation", "quota"}
     events = "".join(f"data: {json.dumps(answer)}\n\n" for answer in answers)
     build_row(call(json.dumps(request).encode(), events.encode(), SSE))
+
+
+SESSION = uuid.UUID("6dd0b5a5-2a3c-4b4e-9a34-0f6f0f6f0f6f")
+NAMED = {
+    "header": ([(b"x-claude-code-session-id", b"s1")], None, ("s1", "", "")),
+    "agent": (
+        [
+            (b"x-claude-code-session-id", b"s1"),
+            (b"x-claude-code-agent-id", b"a2"),
+            (b"x-claude-code-parent-agent-id", b"a1"),
+        ],
+        None,
+        ("s1", "a2", "a1"),
+    ),
+    "user id": ([], f"user_abc_account__session_{SESSION}", (str(SESSION), "", "")),
+    "user id with an account": ([], f"user_abc_account_{uuid.uuid4()}_session_{SESSION}", (str(SESSION), "", "")),
+    "JSON": ([], json.dumps({"device_id": "d", "session_id": str(SESSION)}), (str(SESSION), "", "")),
+    "header before JSON": ([(b"x-claude-code-session-id", b"s1")], '{"session_id": "s2"}', ("s1", "", "")),
+    "nothing": ([], "somebody", ("", "", "")),
+    "other JSON": ([], '{"session_id": 7}', ("", "", "")),
+}
+
+
+@pytest.mark.parametrize(("headers", "user_id", "named"), NAMED.values(), ids=NAMED)
+def test_the_session_that_a_client_names(
+    headers: list[tuple[bytes, bytes]], user_id: str | None, named: tuple[str, str, str]
+) -> None:
+    metadata = {} if user_id is None else {"metadata": {"user_id": user_id}}
+    request = {"messages": [{"role": "user", "content": "x"}], **metadata}
+    link = build_row(call(json.dumps(request).encode(), b"{}", sent=headers)).link
+    assert link is not None
+    assert (link.session, link.agent, link.parent_agent) == named
+
+
+def test_a_turns_own_calls_are_of_the_session_whose_turn_it_is() -> None:
+    recorded = call(b'{"messages": [{"role": "user", "content": "x"}]}', b"{}")
+    for caller, session in (("turn", f"raworc:{SESSION}"), ("sandbox", ""), ("login", "")):
+        recorded.start = CallStart(uuid.uuid4(), "POST", "/v1/messages", caller, "t", session_id=SESSION)
+        link = build_row(recorded).link
+        assert link is not None
+        assert link.session == session
+
+
+def test_the_attempts_before_the_last_one_and_who_made_that() -> None:
+    end = CallEnd(3_400)
+    broken = "sk-ant-api03-" + "c" * 40
+    end.account_id, end.attempts = "second", [Attempt("first", 429, None), Attempt("first", None, broken)]
+    recorded = call(answer=b"{}", end=end)
+    recorded.start = CallStart(uuid.uuid4(), "POST", "/v1/messages", "login", "t", account_id="first")
+    row = build_row(recorded)
+    assert row.account_id == "second"
+    busy, broken = row.attempts or []
+    assert busy == {"account_id": "first", "status": 429}
+    assert (broken["account_id"], broken["error"].strip("*")) == ("first", "")
+    recorded.end = CallEnd(3_400)
+    assert (build_row(recorded).account_id, build_row(recorded).attempts) == ("first", None)

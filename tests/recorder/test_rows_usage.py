@@ -8,6 +8,7 @@ import brotli
 import pytest
 
 from heard import CHAT, DONE, JSON, RESPONSES, USED, USED_HERE, answered, call, delta
+from raworc.domain.redaction import Known
 from raworc.recorder.rows import RecordedCall, build_row
 from raworc.wire.frames import AnswerHead, CallStart
 
@@ -100,3 +101,15 @@ def test_who_looks_at_one_learns_how_it_ended_and_used_nothing_himself(method: s
     assert (cancelled.background.ended, cancelled.background.usage) == (True, None)
     items = other("GET", f"{RESPONSES}/resp_1/input_items", COMPLETED)
     assert build_row(items).background is None
+
+
+def test_who_looks_at_one_that_failed_learns_why_and_did_not_fail_himself() -> None:
+    error = {"code": "server_error", "message": "It broke at hunter2-canary"}
+    failed = {**QUEUED, "status": "failed", "error": error}
+    stream = [{"type": "response.failed", "response": failed, "sequence_number": 3}]
+    for answer in (failed, stream):
+        row = build_row(other("GET", f"{RESPONSES}/resp_1", answer), Known.of(["hunter2-canary"]))
+        told = row.background
+        assert (told.ended, told.stop_reason, told.error_type) == (True, "failed", "server_error")
+        assert (told.error_message or "").startswith("It broke at ***")
+        assert (row.error_type, row.error_message, row.status_code) == (None, None, 200)

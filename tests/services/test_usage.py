@@ -35,6 +35,7 @@ async def test_the_window_of_the_account_that_was_used_last(db: Database, admin:
         call(begun, request_type="quota"),
         call(begun + timedelta(hours=2), space="lab"),
         call(begun - timedelta(hours=9), account_id="idle"),
+        call(begun - timedelta(days=31), input_tokens=9_000),  # nobody's limit any more
     ]
     await load(db, calls)
     found = await Usage(db).current(admin, Chosen())

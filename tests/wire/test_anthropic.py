@@ -86,6 +86,14 @@ def test_every_kind_of_block_is_whole() -> None:
     assert [delta.text for delta in deltas if delta.kind == "text"] == ["Hel", "lo"]
 
 
+def test_the_last_event_may_tell_how_it_ended() -> None:
+    assembler = MessageAssembler()
+    feed(assembler, START, {"type": "message_stop", "stop_reason": "max_tokens", "usage": {"output_tokens": 9}})
+    assert assembler.message["stop_reason"] == "max_tokens"
+    assert assembler.message["usage"] == {"input_tokens": 7, "output_tokens": 9}
+    assert assembler.done
+
+
 def test_blocks_that_alternate_do_not_mix() -> None:
     assembler = MessageAssembler()
     start = {"type": "text", "text": ""}

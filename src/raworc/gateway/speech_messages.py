@@ -46,7 +46,7 @@ def _events(message: Json, _request: Json) -> Iterator[bytes]:
     end = {"stop_reason": message["stop_reason"], "stop_sequence": None}
     usage = {"output_tokens": message["usage"]["output_tokens"]}
     yield event({"type": "message_delta", "delta": end, "usage": usage})
-    yield event({"type": "message_stop"})
+    yield event({"type": "message_stop", **end, "usage": message["usage"]})
 
 
 def _deltas(block: Json) -> Iterator[Json]:

@@ -49,7 +49,7 @@ class Placing:
 
     async def place(self, stop: asyncio.Event) -> None:
         """Find out all there is, or as much as there is time for."""
-        for step in (self.linking.link, self.background.settle):
+        for step in (self.background.settle, self.linking.link):  # some that have failed need a new place
             while not stop.is_set() and await step():
                 pass
 

@@ -4,7 +4,7 @@ Whatever was recorded gives a row: bodies that are no JSON, encodings that canno
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import Any, Final, cast
@@ -16,7 +16,7 @@ from raworc.domain.usage import is_counted, read_usage, request_type
 from raworc.recorder.reading import FIRST_FAILURE, Reading, header, json_object, read_body, read_stream
 from raworc.recorder.said import About, link_row, task_uses
 from raworc.recorder.untold import untold, usage_object
-from raworc.store.recordings import LinkRow, RequestRow, StoredCall
+from raworc.store.recordings import BackgroundRow, LinkRow, RequestRow, StoredCall
 from raworc.wire.anthropic import ERROR_TYPES, Json
 from raworc.wire.encoding import decoded
 from raworc.wire.endpoints import Spoken, spoken_at
@@ -72,7 +72,7 @@ def build_row(call: RecordedCall, known: Known = NOTHING) -> RequestRow:
         **_used(
             start, spoken, _name(given.get("model") or start.model or summed.get("model")), summed, call.started_at
         ),
-        **untold(start, call.started_at, head, whole, reading, ok=error_type is None),
+        **_struck(untold(start, call.started_at, head, whole, reading, ok=error_type is None), known),
         **_asked(spoken, given),
         **_ended(head, streamed=streamed),
         error_type=error_type,
@@ -128,8 +128,7 @@ def _tries(call: RecordedCall, known: Known) -> dict[str, Any]:
 def _try(attempt: Attempt, known: Known) -> Json:
     if attempt.error is None:
         return {"account_id": attempt.account_id, "status": attempt.status}
-    error = storable_text(redacted_text(attempt.error, known))[:_LONGEST_MESSAGE]
-    return {"account_id": attempt.account_id, "error": error}
+    return {"account_id": attempt.account_id, "error": _message(attempt.error, known) or ""}
 
 
 def _used(start: CallStart, spoken: Spoken, model: str | None, summed: Json, at: datetime) -> dict[str, Any]:
@@ -151,7 +150,19 @@ def _error(call: RecordedCall, status: int, reading: Reading, known: Known) -> t
         kind, message = SERVER_STOPPED, "The server stopped before the answer ended"
     elif kind is None and status >= FIRST_FAILURE:
         kind, message = ERROR_TYPES.get(status, "api_error"), f"Status {status}"
-    return _name(kind), storable_text(redacted_text(message, known))[:_LONGEST_MESSAGE] if message else None
+    return _name(kind), _message(message, known)
+
+
+def _struck(told: dict[str, Any], known: Known) -> dict[str, Any]:
+    """What ``untold`` found, without the ``known`` secrets that a provider's words may repeat."""
+    row = cast("BackgroundRow | None", told["background"])
+    return (
+        told if row is None else {**told, "background": replace(row, error_message=_message(row.error_message, known))}
+    )
+
+
+def _message(text: str | None, known: Known) -> str | None:
+    return storable_text(redacted_text(text, known))[:_LONGEST_MESSAGE] if text else None
 
 
 def _stream_columns(call: RecordedCall, whole: bytes, answer: bytes, reading: Reading, known: Known) -> dict[str, Any]:

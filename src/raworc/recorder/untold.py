@@ -63,5 +63,7 @@ def _row(start: CallStart, at: datetime, message: Json) -> BackgroundRow | None:
         request_at=at if said.begun else None,
         ended=said.ended,
         stop_reason=storable_text(said.stop_reason)[:_LONGEST_NAME] if said.stop_reason else None,
+        error_type=storable_text(said.error[0])[:_LONGEST_NAME] if said.error else None,
+        error_message=said.error[1] if said.error else None,
         usage=usage_object(said.usage),
     )

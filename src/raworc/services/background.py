@@ -1,4 +1,7 @@
-"""What responses in the background used, given to the calls that made them as soon as somebody was told."""
+"""How responses in the background ended and what they used, given to the calls that made them.
+
+That is known as soon as somebody was told.
+"""
 
 from typing import Final
 
@@ -36,7 +39,8 @@ class Background:
         await prices.hold(conn)
         rows = await store.ended(conn, _BATCH)
         if rows:
-            await store.settle(conn, [_settled(row) for row in rows])
+            disturbed = await store.settle(conn, [_settled(row) for row in rows])
+            await links.forget(conn, disturbed)  # whoever places calls finds these a place again
         await store.forget_old(conn)
         return len(rows)
 

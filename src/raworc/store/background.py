@@ -1,4 +1,4 @@
-"""Responses that work in the background: what they used goes to the calls that made them, once, and into all sums."""
+"""Responses that work in the background: how they ended goes to the calls that made them, once, and into all sums."""
 
 import uuid
 from collections.abc import Sequence
@@ -27,6 +27,8 @@ class EndedRow:
     model: str | None
     usage: dict[str, Any] | None
     stop_reason: str | None
+    error_type: str | None
+    error_message: str | None
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,20 @@ async def ended(conn: AsyncConnection, limit: int) -> list[EndedRow]:
     return [EndedRow(**row) for row in await composed(conn, _ENDED, {"limit": limit})]
 
 
-async def settle(conn: AsyncConnection, settled: Sequence[Settled]) -> None:
-    """Give the calls what their responses used, and forget these. Whoever does holds the locks of all sums."""
+async def settle(conn: AsyncConnection, settled: Sequence[Settled]) -> set[uuid.UUID]:
+    """Give the calls how their responses ended and what they used, and forget these.
+
+    Whoever does holds the locks of all sums. The conversations with calls of which it is known only now that they
+    failed: these stand elsewhere, perhaps.
+    """
     usages = [one.usage or Usage() for one in settled]
     parameters = {
         "ids": [one.row.id for one in settled],
         "ats": [one.row.created_at for one in settled],
         "told": [None if one.usage is None else msgspec.json.encode(one.row.usage).decode() for one in settled],
         "stops": [one.row.stop_reason for one in settled],
+        "failures": [one.row.error_type for one in settled],
+        "messages": [one.row.error_message for one in settled],
         "costs": [one.cost_usd for one in settled],
         "versions": [one.price_version for one in settled],
         **{name: [getattr(usage, name) for usage in usages] for name in _TOKENS},
@@ -65,6 +73,10 @@ async def settle(conn: AsyncConnection, settled: Sequence[Settled]) -> None:
     await composed(conn, _SETTLE, parameters)
     spaces, ids = [one.row.space for one in settled], [one.row.response_id for one in settled]
     await composed(conn, _FORGET, {"spaces": spaces, "ids": ids})
+    failed = [one.row for one in settled if one.row.error_type is not None]
+    calls = {"ids": [row.id for row in failed], "ats": [row.created_at for row in failed]}
+    found = await composed(conn, _NOT_OK, calls) if failed else []
+    return {row["conversation_id"] for row in found if row["conversation_id"] is not None}
 
 
 async def forget_old(conn: AsyncConnection) -> None:
@@ -78,13 +90,18 @@ _OLD: Final = (  # an answer that came before its call waits for that one; a cal
 )
 _ANY: Final = f"SELECT EXISTS (SELECT FROM background_responses WHERE ended OR {_OLD}) AS found"  # noqa: S608  ours
 _ENDED: Final = """
-SELECT b.space, b.response_id, r.id, r.created_at, r.account_id, r.model, b.usage, b.stop_reason
+SELECT b.space, b.response_id, r.id, r.created_at, r.account_id, r.model, b.usage, b.stop_reason,
+    b.error_type, b.error_message
 FROM background_responses b JOIN requests r ON r.id = b.request_id AND r.created_at = b.request_at
 WHERE b.ended ORDER BY b.noted_at, b.response_id LIMIT %(limit)s
 """
 _FORGET: Final = """
 DELETE FROM background_responses b USING unnest(%(spaces)s::text[], %(ids)s::text[]) AS v (space, response_id)
 WHERE b.space = v.space AND b.response_id = v.response_id
+"""
+_NOT_OK: Final = """
+UPDATE links l SET ok = false FROM unnest(%(ids)s::uuid[], %(ats)s::timestamptz[]) AS v (id, at)
+WHERE l.id = v.id AND l.created_at = v.at AND l.ok RETURNING l.conversation_id
 """
 _ADDED: Final = {
     **{
@@ -93,6 +110,7 @@ _ADDED: Final = {
     },
     "cost_usd": "sum(coalesce(c.new_cost, 0))",
     "unpriced": "sum(c.unpriced)",
+    "failed": "sum(c.has_failed)",
 }
 
 
@@ -109,16 +127,20 @@ def _summed(table: str, unit: str) -> str:
 _SETTLE: Final = f"""
 WITH given AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(ats)s::timestamptz[], %(told)s::text[], %(stops)s::text[],
-        %(costs)s::numeric[], %(versions)s::text[], {", ".join(f"%({name})s::integer[]" for name in _TOKENS)})
-        AS v (call_id, at, told, stop, new_cost, version, {", ".join(f"new_{name}" for name in _TOKENS)})
+        %(failures)s::text[], %(messages)s::text[], %(costs)s::numeric[], %(versions)s::text[],
+        {", ".join(f"%({name})s::integer[]" for name in _TOKENS)})
+        AS v (call_id, at, told, stop, failure, message, new_cost, version,
+            {", ".join(f"new_{name}" for name in _TOKENS)})
 ), changed AS (
     SELECT r.*, v.*, (v.new_cost IS NULL AND v.new_input_tokens + v.new_output_tokens
-        + v.new_cache_creation_input_tokens + v.new_cache_read_input_tokens > 0)::int AS unpriced
+        + v.new_cache_creation_input_tokens + v.new_cache_read_input_tokens > 0)::int AS unpriced,
+        (r.error_type IS NULL AND v.failure IS NOT NULL)::int AS has_failed
     FROM given v JOIN requests r ON r.id = v.call_id AND r.created_at = v.at WHERE r.usage IS NULL
 ), calls AS (
     UPDATE requests r SET {", ".join(f"{name} = c.new_{name}" for name in _TOKENS)}, usage = c.told::jsonb,
         cost_usd = c.new_cost, price_version = c.version, stop_reason = coalesce(c.stop, r.stop_reason),
-        note = CASE WHEN c.told IS NULL THEN r.note END, updated_at = now()
+        error_type = coalesce(r.error_type, c.failure), error_message = coalesce(r.error_message, c.message),
+        note = CASE WHEN c.told IS NULL AND c.failure IS NULL THEN r.note END, updated_at = now()
     FROM changed c WHERE r.id = c.call_id AND r.created_at = c.at
 ), hours AS ({_summed("request_hours", "hour")}), days AS ({_summed("request_dates", "day")}), windows AS (
     UPDATE usage_windows w SET tokens = w.tokens + c.tokens

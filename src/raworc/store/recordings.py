@@ -67,6 +67,8 @@ class BackgroundRow:
     request_at: datetime | None = None
     ended: bool = False
     stop_reason: str | None = None
+    error_type: str | None = None
+    error_message: str | None = None
     usage: Json | None = None
 
 
@@ -379,7 +381,9 @@ _ADD_BACKGROUND: Final = f"""
 INSERT INTO background_responses AS b ({", ".join(_BACKGROUND)}) VALUES ({", ".join(["%s"] * len(_BACKGROUND))})
 ON CONFLICT (space, response_id) DO UPDATE SET request_id = coalesce(b.request_id, excluded.request_id),
     request_at = coalesce(b.request_at, excluded.request_at), ended = b.ended OR excluded.ended,
-    stop_reason = coalesce(excluded.stop_reason, b.stop_reason), usage = coalesce(excluded.usage, b.usage)
+    stop_reason = coalesce(excluded.stop_reason, b.stop_reason),
+    error_type = coalesce(excluded.error_type, b.error_type),
+    error_message = coalesce(excluded.error_message, b.error_message), usage = coalesce(excluded.usage, b.usage)
 """.encode()  # noqa: S608  names of our own columns, no input
 _SAVE_POSITION: Final = """
 INSERT INTO spool_positions (worker_id, node, number, position) VALUES (%s, %s, %s, %s)

@@ -328,6 +328,7 @@ background_responses = Table(  # what is known of each until the call that made 
     Column("request_at", DateTime(timezone=True)),
     Column("ended", Boolean, nullable=False),
     Column("stop_reason", Text),
+    *[Column(name, Text) for name in ("error_type", "error_message")],  # null: it did not fail, or nobody knows yet
     Column("usage", JSONB),
     Column("noted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Index("ix_background_responses_ended", "noted_at", postgresql_where=text("ended")),

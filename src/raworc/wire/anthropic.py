@@ -5,7 +5,7 @@ here are kept as they came, so that a stored or replayed message is whole.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -94,6 +94,9 @@ def error_of(answer: Json) -> tuple[str, str] | None:
     return str(error.get("type") or error.get("code") or "api_error"), str(error.get("message") or "")
 
 
+_TOLD_LAST: Final = ("stop_reason", "stop_sequence")  # by most servers before, by some with the last event
+
+
 @dataclass
 class _Block:
     """One content block while it grows. ``pieces`` collect its text, its thinking or its arguments' JSON."""
@@ -143,15 +146,19 @@ class MessageAssembler:
             case "content_block_delta":
                 return self._delta(_index(body), _object(body.get("delta")))
             case "message_delta":
-                self._message.update(_object(body.get("delta")))
-                self._usage.update((k, v) for k, v in _object(body.get("usage")).items() if v is not None)
+                self._close(_object(body.get("delta")), body)
             case "message_stop":
+                self._close({name: body[name] for name in _TOLD_LAST if name in body}, body)
                 self.done = True
             case "error":
                 self.error = error_of(body)
             case _:
                 pass  # ping, and what the provider may add
         return []
+
+    def _close(self, end: Json, body: Json) -> None:
+        self._message.update(end)
+        self._usage.update((k, v) for k, v in _object(body.get("usage")).items() if v is not None)
 
     def _delta(self, index: int, delta: Json) -> list[Delta]:
         block = self._blocks.setdefault(index, _Block({}))

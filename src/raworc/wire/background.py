@@ -16,13 +16,17 @@ _AT_WORK: Final = frozenset({"queued", "in_progress"})
 
 @dataclass(frozen=True)
 class Told:
-    """What a call says of a response. ``begun``: it made it. Of one that has ``ended``, how, and what it used."""
+    """What a call says of a response. ``begun``: it made it. Of one that has ``ended``, how, and what it used.
+
+    ``error``: the type and message of one that failed.
+    """
 
     response_id: str
     begun: bool
     ended: bool
     stop_reason: str | None = None
     usage: Json | None = None
+    error: tuple[str, str] | None = None
 
 
 def told(method: str, path: str, answer: Json) -> Told | None:
@@ -39,4 +43,11 @@ def told(method: str, path: str, answer: Json) -> Told | None:
         return None  # it says itself what it used
     summed = responses.told(answer)
     usage = summed["usage"]
-    return Told(response_id, begun, ended=True, stop_reason=str(summed["stop_reason"]), usage=usage or None)
+    return Told(
+        response_id,
+        begun,
+        ended=True,
+        stop_reason=str(summed["stop_reason"]),
+        usage=usage or None,
+        error=responses.failure(answer),
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 from raworc.domain.wires import Endpoint, Wire, endpoint_of, looks_at_response, wire_of
@@ -73,4 +74,6 @@ SPOKEN: Final[dict[Endpoint, Spoken]] = {
     "other": _MESSAGES,  # as far as it can be
 }
 _OTHER: Final = Spoken("openai", _nothing, _used, chat.ChatAssembler, _never)
-_LOOKED_AT: Final = Spoken("openai", _nothing, _nothing, responses.ResponseAssembler, _never)  # an earlier call used it
+_LOOKED_AT: Final = Spoken(  # an earlier call used what it tells of, and failed if that failed
+    "openai", _nothing, _nothing, partial(responses.ResponseAssembler, _never), _never
+)

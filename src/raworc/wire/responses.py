@@ -5,6 +5,7 @@ Shapes: https://platform.openai.com/docs/api-reference/responses. Told in the sh
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Final, cast
 
 from raworc.wire.anthropic import Json, error_of, parse_message
@@ -70,10 +71,12 @@ def failure(answer: Json) -> tuple[str, str] | None:
 class ResponseAssembler:
     """The response of a stream: what its last event says, or, of one that was cut, what had come until then.
 
-    ``done`` is set by the wire's last event; ``error`` holds the code and message of a failure.
+    ``done`` is set by the wire's last event; ``error`` holds the code and message of a failure, as ``failed`` finds
+    it in the response.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, failed: Callable[[Json], tuple[str, str] | None] = failure) -> None:
+        self._failed = failed
         self.done = False
         self.error: tuple[str, str] | None = None
         self._response: Json = {}
@@ -100,7 +103,7 @@ class ResponseAssembler:
         elif isinstance(body.get("response"), dict):
             self._response = mapping(body["response"])
             self.done = kind in _ENDS
-            self.error = failure(self._response) if self.done else self.error
+            self.error = self._failed(self._response) if self.done else self.error
         elif kind in {"response.output_item.added", "response.output_item.done"}:
             at = _number(body, "output_index")
             self._items[at] = mapping(body.get("item"))

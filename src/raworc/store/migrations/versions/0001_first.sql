@@ -398,6 +398,8 @@ CREATE TABLE background_responses (
     request_at TIMESTAMP WITH TIME ZONE,
     ended BOOLEAN NOT NULL,
     stop_reason TEXT,
+    error_type TEXT,
+    error_message TEXT,
     usage JSONB,
     noted_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
     CONSTRAINT pk_background_responses PRIMARY KEY (space, response_id)
