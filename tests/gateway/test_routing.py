@@ -15,6 +15,7 @@ from raworc.domain.credentials import ApiKey, OAuth, RenewalFailed
 from raworc.domain.upstreams import Offer, in_order
 from raworc.services.client_keys import KeyUse
 from raworc.services.upstream_uses import Use
+from raworc.wire.client import Reach, Timeouts
 from raworc.wire.frames import AnswerHead, CallEnd, Kind, unpack_start, unpack_struct
 from standin import Script, Standin, answers, json_answer, standin
 from waiting import until
@@ -128,6 +129,17 @@ async def test_what_fails_is_tried_again_before_the_client_sees_any_of_it(home: 
     assert "ended" in str(end.attempts[0].error)
     assert (head.status, head.account_id, end.account_id) == (200, None, None)
     assert len({seen.body for seen in upstream.seen}) == 1
+
+
+async def test_who_cannot_be_connected_to_in_time_is_tried_again_and_who_does_not_answer_is_not(home: Path) -> None:
+    async with standin(answers(b"", delay_s=60)) as silent:
+        for url, asked in ((silent.url.replace("http:", "https:"), 3), (silent.url, 1)):  # the first speaks no TLS
+            folder = home / str(asked)
+            folder.mkdir()
+            reach = Reach(Timeouts(connect_s=0.2, first_byte_s=0.2))
+            async with gate(folder, uses=[use(url, "a")], reach=reach) as at:
+                assert (await ask(at)).status_code == 504
+                assert len((await last_record(at))[2].attempts) == asked - 1
 
 
 async def test_the_third_failure_is_passed_on_as_it_is(home: Path) -> None:
