@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from asking import Api
+from asking import Api, client_of
 from deeds import LOOKED_FOR_ELSEWHERE, newest, since
 from raworc.ids import new_id
 from raworc.services.progress import ResponseChanged, StateChanged
@@ -19,6 +20,7 @@ from raworc.settings import Settings
 from raworc.store import approvals
 from raworc.store.approvals import Question
 from raworc.store.database import Database
+from raworc.store.schema import audit
 from rows import open_sandbox, set_home
 from waiting import until
 from works import Works
@@ -27,6 +29,8 @@ from workspaces import make, place
 pytestmark = pytest.mark.anyio
 
 LOGIN = {"user": "admin", "pass": "admin"}
+WORK = {"input": {"text": "work"}}
+BUSY = StateChanged("busy")
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,33 @@ class Scene:
         return "DELETE", f"{path}/secrets/KEY"
 
     async def approved(self) -> tuple[str, str, Any]:
-        path = await self.agent()
-        made = await self.ask("POST", f"{path}/responses", {"input": {"text": "work"}})
-        turn_id = uuid.UUID(made.json()["id"])
-        await self.works(path.rpartition("/")[2], ResponseChanged(turn_id, "processing"), StateChanged("busy"))
+        path, response = await self.working()
+        turn_id = uuid.UUID(response)
         async with self.db.transaction() as conn:
             asked = await approvals.ask(conn, new_id(), turn_id, Question(2, "toolu_1", "bash", {}))
         return "POST", f"{path}/approvals/{asked.id}", {"decision": "approve"}
+
+    async def working(self) -> tuple[str, str]:
+        """The path of an agent that works on a response, and the response's id."""
+        path = await self.agent()
+        made = (await self.ask("POST", f"{path}/responses", WORK)).json()
+        await self.works(path.rpartition("/")[2], ResponseChanged(uuid.UUID(made["id"]), "processing"), BUSY)
+        return path, made["id"]
+
+    async def interrupted(self) -> tuple[str, str, Any]:
+        path, _ = await self.working()
+        return "POST", f"{path}/responses", {**WORK, "when_busy": "interrupt"}
+
+    async def with_output(self) -> tuple[str, str, Any]:
+        path, response = await self.working()
+        return "PUT", f"{path}/responses/{response}", {"output": {"items": [{"type": "note", "text": "x"}]}}
+
+    async def settled(self) -> tuple[str, str, Any]:
+        path, response = await self.working()
+        return "PUT", f"{path}/responses/{response}", {"status": "completed"}
+
+    async def waited_for(self) -> tuple[str, str, Any]:
+        return "POST", f"{await self.agent()}/responses", {**WORK, "background": False}
 
     async def restored(self) -> tuple[str, str]:
         path = await self.agent()
@@ -135,24 +159,55 @@ WRITES: dict[str, tuple[Callable[[Scene], Awaitable[tuple[Any, ...]]], str]] = {
     "DELETE /spaces/api/v0/spaces/{name}": (Scene.without_space, "delete spaces"),
 }
 
+WAYS: dict[str, tuple[Callable[[Scene], Awaitable[tuple[Any, ...]]], str]] = {
+    "a response that takes another's place": (Scene.interrupted, "cancel agents, create-response agents"),
+    "a response that is waited for": (Scene.waited_for, "create-response agents"),
+    "output from outside": (Scene.with_output, "update-response agents"),
+    "an end from outside": (Scene.settled, "update-response agents"),
+}
+"""Other ways of writing by routes that the matrices ask in one way."""
+
 
 def test_no_write_is_left_out():
     assert {*WRITES, "POST /organizations/api/v0/auth/external"} == LOOKED_FOR_ELSEWHERE  # that: test_identities.py
 
 
-@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("name", [*WRITES, *WAYS])
 async def test_it_leaves_an_entry(admin: Api, db: Database, settings: Settings, works: Works, name: str):
-    prepare, expected = WRITES[name]
+    prepare, expected = {**WRITES, **WAYS}[name]
     scene = Scene(admin, db, settings, works)
     wanted = await prepare(scene)
     last = await newest(db)
     asking = asyncio.create_task(scene.ask(*wanted))  # not all of them end without an operator
 
     async def stands() -> bool:
-        return await since(db, last) == [expected]
+        return ", ".join(await since(db, last)) == expected
 
     try:
         await until(stands)
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_an_agents_own_token_answers_for_what_it_writes(admin: Api, db: Database, nobody: Api):
+    name = (await admin.made())["name"]
+    response = (await admin.ask("POST", f"/agents/{name}/responses", WORK)).json()["id"]
+    token = (await admin.ask("POST", f"/agents/{name}/token")).json()["token"]
+    last = await newest(db)
+    async with client_of(nobody.served, token) as own:
+        for wish in ({"output": {"text": "x"}}, {"status": "completed"}):
+            answer = await own.ask("PUT", f"/agents/{name}/responses/{response}", wish)
+            assert answer.status_code == 200, answer.text
+    assert await since(db, last) == ["update-response agents"] * 2
+    async with db.reading() as conn:
+        said = await conn.scalars(select(audit.c.details["by"].astext).where(audit.c.number > last))
+        assert set(said) == {"an agent's own token"}
+
+
+async def test_a_write_that_is_asked_twice_under_one_key_is_one_entry(admin: Api, db: Database):
+    name, key = (await admin.made())["name"], {"idempotency-key": uuid.uuid4().hex}
+    last = await newest(db)
+    for _ in range(2):
+        await asyncio.gather(*(admin.ask("POST", f"/agents/{name}/responses", WORK, headers=key) for _ in range(6)))
+    assert await since(db, last) == ["create-response agents"]

@@ -1,5 +1,6 @@
 """An agent's home session by hand: hold, release, sleep, wake, cancel."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast, get_args
 
@@ -147,13 +148,13 @@ class AgentStates:
             if row.state not in ASLEEP:
                 raise BadRequest(f"Agent '{row.name}' is not asleep")
             self._limits.storage.check()
-            change = woken(row.id, caller.name, "user_wake")
+            change, told = woken(row.id, caller.name, "user_wake"), {"state": "idle"}
             if given is not None:
                 await check_room(conn, self._limits, row.space, ())
-                change += queued(new_id(), row.id, given, caller.name)
-            await change.write(conn, row.session_id)
+                change += queued(turn_id := new_id(), row.id, given, caller.name)
+                told["response"] = str(turn_id)
             await store.want(conn, row.session_id, "idle")
-            await _moved(conn, caller, row, "idle")
+            await change.write(conn, row.session_id, [audit.entry(caller, _moving(row, told))])
             return await agents.shown(conn, caller, name, keep)
 
         return await self._db.run(work)
@@ -166,8 +167,8 @@ class AgentStates:
             open_turns = await turns.open_turns(conn, row.session_id)
             if open_turns:
                 turn = next((turn for turn in open_turns if turn.status == "processing"), open_turns[-1])
-                await stopped(row, [turn], cancelled([turn], "user_cancel")).write(conn, row.session_id)
-                await audit.done(conn, caller, Deed("cancel", "agents", row.name, row.space))
+                change = stopped(row, [turn], cancelled([turn], "user_cancel"))
+                await change.write(conn, row.session_id, deeds=[audit.entry(caller, cancelling(row, turn))])
             done = CancelAnswer(row.name, cancelled=bool(open_turns))
             await keep(conn, done)
             return done
@@ -183,7 +184,16 @@ class AgentStates:
 
 
 async def _moved(conn: AsyncConnection, caller: Caller, row: AgentRow, state: str) -> None:
-    await audit.done(conn, caller, Deed("update-state", "agents", row.name, row.space, {"state": state}))
+    await audit.done(conn, caller, _moving(row, {"state": state}))
+
+
+def _moving(row: AgentRow, told: Mapping[str, str]) -> Deed:
+    return Deed("update-state", "agents", row.name, row.space, told)
+
+
+def cancelling(row: AgentRow, turn: OpenTurn) -> Deed:
+    """Somebody ends a turn before its time."""
+    return Deed("cancel", "agents", row.name, row.space, {"response": str(turn.id)})
 
 
 def stopped(row: AgentRow, ended: list[OpenTurn], change: Change) -> Change:

@@ -219,7 +219,7 @@ class Agents:
         async def work(conn: AsyncConnection) -> AgentView:
             agent_id = await born(conn, caller, birth, self._limits)
             await self._secrets.put(conn, agent_id, birth.home.space, new.secrets)
-            await audit.done(conn, caller, Deed("create", "agents", new.name, birth.home.space))
+            await audit.done(conn, caller, Deed("create", "agents", new.name, birth.home.space, birth.told))
             return await shown(conn, caller, new.name, keep)
 
         try:

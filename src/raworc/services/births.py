@@ -1,7 +1,7 @@
 """How an agent comes to be, made anew or from another one: its session, its row, its first turn."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,6 +30,12 @@ class Birth:
     columns: Json
     home: NewSession
     prompt: str | None
+    turn_id: uuid.UUID = field(default_factory=new_id)
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What the audit log says of its first response, if it has one."""
+        return {} if self.prompt is None else {"response": str(self.turn_id)}
 
 
 async def born(conn: AsyncConnection, caller: Caller, birth: Birth, limits: QueueLimits) -> uuid.UUID:
@@ -48,7 +54,7 @@ async def born(conn: AsyncConnection, caller: Caller, birth: Birth, limits: Queu
     limits.storage.check()
     beginning = Change((StateChanged("init"),))
     if birth.prompt is not None:
-        beginning += queued(new_id(), agent_id, text_input(storable_text(birth.prompt)), caller.name)
+        beginning += queued(birth.turn_id, agent_id, text_input(storable_text(birth.prompt)), caller.name)
         await check_room(conn, limits, home.space, ())
     await sessions.insert(conn, home)
     await store.insert(conn, {**birth.columns, **_identity(agent_id, home, caller)})

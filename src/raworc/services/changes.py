@@ -13,6 +13,7 @@ from raworc.domain.turns import note
 from raworc.ids import new_id
 from raworc.services import progress
 from raworc.services.progress import Entry, NewTurn, ResponseChanged, SegmentAdded, StateChanged, Written
+from raworc.store.audit import AuditRow
 from raworc.store.turns import OpenTurn
 
 Json = dict[str, Any]
@@ -30,9 +31,12 @@ class Change:
     def __add__(self, other: "Change") -> "Change":
         return Change(self.entries + other.entries, self.new_turns + other.new_turns)
 
-    async def write(self, conn: AsyncConnection, session_id: uuid.UUID) -> Written:
-        """Write it as a server does. The session must be locked and the change built on what was read then."""
-        return await progress.write(conn, session_id, self.entries, new_turns=self.new_turns)
+    async def write(self, conn: AsyncConnection, session_id: uuid.UUID, deeds: Sequence[AuditRow] = ()) -> Written:
+        """Write it as a server does, with entries of the audit log for ``deeds``.
+
+        The session must be locked and the change built on what was read then.
+        """
+        return await progress.write(conn, session_id, self.entries, new_turns=self.new_turns, deeds=deeds)
 
 
 def queued(turn_id: uuid.UUID, agent_id: uuid.UUID, given: Json, by: str) -> Change:

@@ -6,7 +6,7 @@ by the system, which says so: whoever waits for an answer gets one.
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -76,12 +76,12 @@ class Messages:
             StorageFull: the server's disk is.
         """
         content, metadata = check_content(new.content), check_metadata(new.metadata)
+        message_id = new_id()
 
         async def work(conn: AsyncConnection, by: Caller) -> Message:
             row = await sessions.find_locked(conn, by, which, "update", also="create")
             if row.state == "terminated":
                 raise Conflict(f"Session '{row.id}' is terminated: start a new one, or remix another")
-            message_id = new_id()
             if new.role == "USER":
                 change = await self._asking(conn, by, row) + asked(message_id, content, by.name, metadata)
                 agent_id, agent_name = None, None
@@ -94,7 +94,9 @@ class Messages:
             await keep(conn, made)
             return made
 
-        return await audit.carried_out(self._db, caller, sessions.deed("create-message", which), work)
+        deed = sessions.deed("create-message", which)
+        made = replace(deed, details={"message": str(message_id)})
+        return await audit.carried_out(self._db, caller, deed, work, made=made)
 
     async def page(self, caller: Caller, which: str, *, limit: int, offset: int | None) -> list[Message]:
         """Messages, the oldest first: the newest ``limit`` of them, or those after the first ``offset``."""

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from raworc.domain.lifecycle import State, TurnStatus
 from raworc.errors import LostHold, NotFound, TurnSettled
 from raworc.store import progress
+from raworc.store.audit import AuditRow
 from raworc.store.progress import (
     Entry,
     Fence,
@@ -53,8 +54,9 @@ async def write(
     *,
     new_turns: Sequence[NewTurn] = (),
     fence: Fence | None = None,
+    deeds: Sequence[AuditRow] = (),
 ) -> Written:
-    """Apply ``entries`` in order, number them, tell servers (and, without a fence, operators).
+    """Apply ``entries`` in order, number them, tell servers (and, without a fence, operators), answer for ``deeds``.
 
     ``entries`` change what they name: a :class:`ResponseChanged` is the turn's status itself, a
     :class:`StateChanged` the session's. At most one of each per turn and session; to move a turn out of
@@ -66,7 +68,7 @@ async def write(
         TurnSettled: under a fence, a turn that is named is settled.
         NotFound: no such session or turn.
     """
-    written = await progress.write(conn, session_id, entries, new_turns=new_turns, fence=fence)
+    written = await progress.write(conn, session_id, entries, new_turns=new_turns, fence=fence, deeds=deeds)
     if written is None:
         if fence is not None:
             raise LostHold(f"Session '{session_id}' is held by another operator")

@@ -73,9 +73,8 @@ class Remixes:
             source = await sessions.source_of(conn, parent.session_id)
             birth = Birth(_columns(parent, wish), _home(caller, parent, source, wish), wish.prompt)
             agent_id = await born(conn, caller, birth, self._limits)
-            await audit.done(
-                conn, caller, Deed("create", "agents", wish.name, birth.home.space, {"remix of": parent.name})
-            )
+            told = {"remix of": parent.name, **birth.told}
+            await audit.done(conn, caller, Deed("create", "agents", wish.name, birth.home.space, told))
             if parts.secrets:
                 values = await self._secrets.values(conn, parent.id, parent.space)
                 await self._secrets.put(conn, agent_id, birth.home.space, values)

@@ -60,7 +60,8 @@ class SessionRemixes:
             RateLimited, StorageFull: as for a new session.
         """
         given = domain.checked(Fields(wish.name, wish.starting_prompt, wish.waiting_timeout_s, wish.metadata))
-        agent_ids, session_id = None if wish.agent_ids is None else sessions.ids(wish.agent_ids), new_id()
+        agent_ids = None if wish.agent_ids is None else sessions.ids(wish.agent_ids)
+        session_id, message_id = new_id(), new_id()
 
         async def work(conn: AsyncConnection, by: Caller) -> SessionRow:
             parent = await sessions.find_locked(conn, by, which, "get")
@@ -81,12 +82,13 @@ class SessionRemixes:
                 busy_timeout_s=BUSY_TIMEOUT_S,
                 source=await rows.source_of(conn, parent.id),
             )
-            beginning = Beginning(home, _columns(parent, given), chosen, wish.starting_prompt)
+            beginning = Beginning(home, _columns(parent, given), chosen, wish.starting_prompt, message_id)
             return await sessions.begin(conn, by, beginning, self._limits, keep)
 
         where = None if wish.space is None else storable_text(wish.space[:80])
-        deed = Deed("create", sessions.RESOURCE, str(session_id), where, {"parent": storable_text(which[:80])})
-        return await audit.carried_out(self._db, caller, deed, work)
+        deed = Deed("create", sessions.RESOURCE, None, where, {"parent": storable_text(which[:80])})
+        made = sessions.begun(deed, session_id, wish.starting_prompt, message_id)
+        return await audit.carried_out(self._db, caller, deed, work, made=made)
 
 
 def _columns(parent: SessionRow, given: Json) -> Json:

@@ -5,7 +5,7 @@ They belong to their space, not to who made them: it takes a role for ``sessions
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -125,7 +125,7 @@ class Sessions:
             RateLimited: there is a prompt, and the space's queue is full.
             StorageFull: the server's disk is.
         """
-        session_id = new_id()
+        session_id, message_id = new_id(), new_id()
         given = Fields(new.name, new.starting_prompt, new.waiting_timeout_s, new.metadata)
         values, waiting_s = domain.checked(given), new.waiting_timeout_s
         agent_ids = ids(new.agent_ids)
@@ -140,10 +140,12 @@ class Sessions:
                 idle_timeout_s=domain.WAITING_S if waiting_s is None else waiting_s,
                 busy_timeout_s=BUSY_TIMEOUT_S,
             )
-            return await begin(conn, by, Beginning(home, values, agent_ids, new.starting_prompt), self._limits, keep)
+            beginning = Beginning(home, values, agent_ids, new.starting_prompt, message_id)
+            return await begin(conn, by, beginning, self._limits, keep)
 
-        made = Deed("create", RESOURCE, str(session_id), storable_text(new.space[:80]))
-        return await audit.carried_out(self._db, caller, made, work)
+        deed = Deed("create", RESOURCE, space=storable_text(new.space[:80]))
+        made = begun(deed, session_id, new.starting_prompt, message_id)
+        return await audit.carried_out(self._db, caller, deed, work, made=made)
 
     async def update(
         self, caller: Caller, which: str, change: SessionChange, keep: Keep[SessionRow] = unkept
@@ -205,6 +207,13 @@ class Beginning:
     values: Json
     agent_ids: Sequence[uuid.UUID] = ()
     prompt: str | None = None
+    message_id: uuid.UUID = field(default_factory=new_id)
+
+
+def begun(deed: Deed, session_id: uuid.UUID, prompt: str | None, message_id: uuid.UUID) -> Deed:
+    """What the audit log says of a session that was made, and of what it is asked first."""
+    first = {} if prompt is None else {"message": str(message_id)}
+    return replace(deed, name=str(session_id), details={**deed.details, **first})
 
 
 async def begin(
@@ -220,7 +229,7 @@ async def begin(
     home, change = beginning.home, Change((StateChanged("init"),))
     if beginning.prompt is not None:
         await check_room(conn, limits, home.space, ())
-        change += asked(new_id(), storable_text(beginning.prompt), by.name)
+        change += asked(beginning.message_id, storable_text(beginning.prompt), by.name)
     await rows.insert(conn, home)
     await store.insert(conn, home.session_id, {"created_by": by.name, **beginning.values}, beginning.agent_ids)
     await change.write(conn, home.session_id)

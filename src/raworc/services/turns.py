@@ -24,7 +24,7 @@ from raworc.errors import (
 from raworc.ids import new_id
 from raworc.services import agents, audit
 from raworc.services.accounts import Caller, renewed
-from raworc.services.agent_states import stopped
+from raworc.services.agent_states import cancelling, stopped
 from raworc.services.agents import AgentRow
 from raworc.services.answers import Keep, unkept
 from raworc.services.audit import Deed
@@ -135,12 +135,14 @@ class Turns:
         async def work(conn: AsyncConnection) -> TurnView:
             row = await agents.find_locked(conn, caller, name, "update")
             open_turns = await store.open_turns(conn, row.session_id)
-            change = _making_room(row, open_turns, when_busy) + queued(turn_id, row.id, content, caller.name)
+            ended = _in_the_way(row, open_turns, when_busy)
+            change = stopped(row, ended, cancelled(ended, "interrupt")) + queued(turn_id, row.id, content, caller.name)
+            deeds = [*(cancelling(row, turn) for turn in ended), _starting(row, turn_id)]
             await check_room(conn, self._limits, row.space, open_turns)
             if row.state in ASLEEP:
                 change = woken(row.id, caller.name, "implicit_wake") + change
                 await sessions.want(conn, row.session_id, "idle")
-            at = (await change.write(conn, row.session_id)).at
+            at = (await change.write(conn, row.session_id, [audit.entry(caller, deed) for deed in deeds])).at
             made = TurnView(turn_id, row.name, "pending", input_content(content), [], [], at, at)
             await keep(conn, made)
             return made
@@ -215,8 +217,8 @@ class Turns:
             if given is not None or merged is not None:
                 new_output = None if merged is None else _bounded(merged_output(turn.output, merged))
                 await store.set_content(conn, turn_id, given=given, output=new_output)
-            await _written(row, turn, status, items).write(conn, row.session_id)
-            await _kept(conn, caller, row, turn_id, wish)
+            deed = _changing(row, turn_id, wish)
+            await _written(row, turn, status, items).write(conn, row.session_id, [audit.entry(caller, deed)])
             return view(_found(await store.find(conn, row.session_id, turn_id), turn_id), row.name)
 
         return await self._db.run(work)
@@ -231,15 +233,6 @@ class Turns:
                 return _found(await store.status(conn, session_id, turn_id), turn_id) in SETTLED
         except DatabaseUnavailable:
             return False  # the turn is stored, so its client may as well wait for the database too
-
-
-async def _kept(conn: AsyncConnection, caller: Caller, row: AgentRow, turn_id: uuid.UUID, wish: TurnChange) -> None:
-    """Who settles a turn or replaces its input answers for it. Output alone comes piece by piece, and is segments."""
-    told = {"status": wish.status, "input": "replaced" if wish.input is not None else None}
-    if any(told.values()):
-        said = {name: value for name, value in told.items() if value}
-        deed = Deed("update-response", "agents", row.name, row.space, {"response": str(turn_id), **said})
-        await audit.done(conn, caller, deed)
 
 
 async def _more(notices: Subscription, deadline: float) -> bool:
@@ -275,17 +268,31 @@ def _bounded(output: Json) -> Json:
     return output
 
 
-def _making_room(row: AgentRow, open_turns: list[OpenTurn], when_busy: WhenBusy) -> Change:
+def _starting(row: AgentRow, turn_id: uuid.UUID) -> Deed:
+    return Deed("create-response", "agents", row.name, row.space, {"response": str(turn_id)})
+
+
+def _changing(row: AgentRow, turn_id: uuid.UUID, wish: TurnChange) -> Deed:
+    told = {
+        "status": wish.status,
+        "input": None if wish.input is None else "replaced",
+        "output": None if wish.output is None else "appended",
+    }
+    said = {name: value for name, value in told.items() if value}
+    return Deed("update-response", "agents", row.name, row.space, {"response": str(turn_id), **said})
+
+
+def _in_the_way(row: AgentRow, open_turns: list[OpenTurn], when_busy: WhenBusy) -> list[OpenTurn]:
+    """The turns that end for a new one."""
     match when_busy:
         case "queue":
-            return Change()
+            return []
         case "reject":
             if open_turns or row.state == "busy" or row.busy_hold_from is not None:
                 raise Conflict(f"Agent '{row.name}' is busy: wait until it is idle, or let the input queue")
-            return Change()
+            return []
         case "interrupt":
-            running = [turn for turn in open_turns if turn.status == "processing"]
-            return stopped(row, running, cancelled(running, "interrupt"))
+            return [turn for turn in open_turns if turn.status == "processing"]
 
 
 def _checked(wish: TurnChange) -> tuple[TurnStatus | None, Json | None]:

@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, bindparam, select, text
+from sqlalchemy import BigInteger, Text, bindparam, select, text
+from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.store.schema import audit
+from raworc.store.statement import Statement
 from raworc.store.tenants import audit_chain
 from raworc.store.triggers import AUDIT_HASH
 
@@ -73,7 +75,7 @@ class Stretch:
 
 async def write(conn: AsyncConnection, row: AuditRow) -> None:
     """Add one; at commit it becomes the newest of the chain."""
-    await conn.execute(audit.insert(), asdict(row))
+    await _WRITE.run(conn, asdict(row))
 
 
 async def page(conn: AsyncConnection, wanted: Wanted, *, limit: int) -> list[AuditEntry]:
@@ -120,6 +122,18 @@ _COLUMNS: Final = (
     audit.c.allowed,
     audit.c.details,
     audit_chain.c.hash,
+)
+_WRITE: Final = Statement(
+    text(
+        """
+INSERT INTO audit (actor_id, actor, verb, resource, allowed, name, space, address, details)
+VALUES (:actor_id, :actor, :verb, :resource, :allowed, :name, :space, :address, :details)
+"""
+    ).bindparams(
+        bindparam("actor_id", type_=UUID),
+        *(bindparam(name, type_=Text) for name in ("actor", "verb", "resource", "name", "space", "address")),
+        bindparam("details", type_=JSONB),
+    )
 )
 _CHECK: Final = text(
     f"""

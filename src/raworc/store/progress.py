@@ -6,15 +6,16 @@ session's row lock orders all writers, and only then adds rows: whoever reads nu
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Boolean, Text, bindparam, text
+from sqlalchemy import BigInteger, Boolean, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.domain.lifecycle import SETTLED, State, TurnStatus
+from raworc.store.audit import AuditRow
 from raworc.store.statement import Statement
 
 Json = dict[str, Any]
@@ -95,8 +96,11 @@ async def write(
     *,
     new_turns: Sequence[NewTurn] = (),
     fence: Fence | None = None,
+    deeds: Sequence[AuditRow] = (),
 ) -> Written | None:
     """Apply ``entries`` in order; None when there is no such session, or it is not held as ``fence`` says.
+
+    ``deeds`` go to the audit log with them, in the same round trip.
 
     Under a fence a paused session stays so, whatever its turn comes to, and only open turns (pending, processing)
     take changes. Call it inside a transaction, and undo that when ``turns`` is less than the turns named. Moving one
@@ -110,6 +114,7 @@ async def write(
             "session_id": session_id,
             "entries": [_encoded(entry) for entry in entries],
             "new_turns": [_new_turn(turn, entries) for turn in new_turns],
+            "deeds": [asdict(deed) for deed in deeds],
             "count": len(entries),
             "settles": any(isinstance(entry, ResponseChanged) and entry.status in SETTLED for entry in entries),
             "is_work": any(isinstance(entry, SegmentAdded | ResponseChanged) for entry in entries),
@@ -152,11 +157,11 @@ def _new_turn(turn: NewTurn, entries: Sequence[Entry]) -> Json:
 _WRITE: Final = Statement(
     text(
         """
-WITH entry AS MATERIALIZED (
+WITH entry AS (
     SELECT e.position, e.value ->> 'kind' AS kind, (e.value ->> 'turn')::uuid AS turn_id, e.value -> 'body' AS body
     FROM jsonb_array_elements(:entries) WITH ORDINALITY AS e(value, position)
 ),
-numbered AS (
+moved AS (
     UPDATE sessions SET
         event_seq = event_seq + :count,
         state = CASE WHEN :leaves_paused AND state = 'paused' THEN state ELSE coalesce(:state, state) END,
@@ -164,18 +169,19 @@ numbered AS (
         busy_from = CASE WHEN :state IS NULL THEN busy_from WHEN :state = 'busy' THEN clock_timestamp() END,
         last_activity_at = CASE WHEN :is_work THEN clock_timestamp() ELSE last_activity_at END
     WHERE id = :session_id AND (:worker_id IS NULL OR (held_by = :worker_id AND hold_epoch = :epoch))
-    RETURNING event_seq - :count AS base, clock_timestamp() AS at, coalesce(state <> :state, false) AS stays
+    RETURNING id, event_seq, event_seq - :count AS base, clock_timestamp() AS at,
+              coalesce(state <> :state, false) AS stays
 ),
 created AS (
     INSERT INTO turns (id, session_id, agent_id, kind, status, input, created_by, reply_id, segment_count,
                        created_at, updated_at, finished_at)
-    SELECT t.id, :session_id, t.agent_id, t.kind, t.status, t.input, t.created_by, t.reply_id, t.added,
-           numbered.at, numbered.at, CASE WHEN t.settled THEN numbered.at END
-    FROM numbered, jsonb_to_recordset(:new_turns) AS t(
+    SELECT t.id, moved.id, t.agent_id, t.kind, t.status, t.input, t.created_by, t.reply_id, t.added,
+           moved.at, moved.at, CASE WHEN t.settled THEN moved.at END
+    FROM moved, jsonb_to_recordset(:new_turns) AS t(
         id uuid, agent_id uuid, kind text, status text, settled bool, input jsonb, created_by text, reply_id uuid,
         added bigint
     )
-    RETURNING id, 0::bigint AS base
+    RETURNING id, 0 AS base
 ),
 change AS (
     SELECT turn_id,
@@ -187,17 +193,17 @@ changed AS (
     UPDATE turns SET
         segment_count = segment_count + change.added,
         attempts = CASE WHEN change.added > 0 THEN 0 ELSE attempts END,
-        status = coalesce(change.body ->> 'status', turns.status),
-        error = CASE WHEN change.body IS NULL THEN turns.error ELSE nullif(change.body -> 'error', 'null') END,
-        cancel_reason = coalesce(change.body ->> 'reason', turns.cancel_reason),
+        status = coalesce(change.body ->> 'status', status),
+        error = CASE WHEN change.body IS NULL THEN error ELSE nullif(change.body -> 'error', 'null') END,
+        cancel_reason = coalesce(change.body ->> 'reason', cancel_reason),
         started_at = CASE
-            WHEN (change.body ->> 'status') = 'processing' THEN coalesce(started_at, numbered.at) ELSE started_at
+            WHEN (change.body ->> 'status') = 'processing' THEN coalesce(started_at, moved.at) ELSE started_at
         END,
-        finished_at = CASE WHEN (change.body -> 'settled')::bool THEN numbered.at ELSE finished_at END,
-        updated_at = numbered.at
-    FROM numbered, change
-    WHERE turns.id = change.turn_id AND turns.session_id = :session_id
-      AND (:worker_id IS NULL OR turns.status IN ('pending', 'processing'))
+        finished_at = CASE WHEN (change.body -> 'settled')::bool THEN moved.at ELSE finished_at END,
+        updated_at = moved.at
+    FROM moved, change
+    WHERE turns.id = change.turn_id AND turns.session_id = moved.id
+      AND (:worker_id IS NULL OR status IN ('pending', 'processing'))
     RETURNING turns.id, segment_count - change.added AS base
 ),
 touched AS (
@@ -206,39 +212,46 @@ touched AS (
 added AS (
     INSERT INTO segments (turn_id, seq, session_id, event_seq, type, body, created_at)
     SELECT entry.turn_id, touched.base + row_number() OVER (PARTITION BY entry.turn_id ORDER BY entry.position),
-           :session_id, numbered.base + entry.position, entry.body ->> 'type', entry.body, numbered.at
-    FROM numbered, entry JOIN touched ON touched.id = entry.turn_id
+           moved.id, moved.base + entry.position, entry.body ->> 'type', entry.body, moved.at
+    FROM moved, entry JOIN touched ON touched.id = entry.turn_id
     WHERE entry.kind = 'segment'
 ),
 told AS (
     INSERT INTO session_events (session_id, event_seq, kind, turn_id, body, created_at)
-    SELECT :session_id, numbered.base + entry.position, entry.kind, entry.turn_id,
+    SELECT moved.id, moved.base + entry.position, entry.kind, entry.turn_id,
            CASE entry.kind WHEN 'state' THEN entry.body ELSE jsonb_build_object(
                'status', entry.body -> 'status',
-               'updated_at', to_char(numbered.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+               'updated_at', to_char(moved.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
            ) END,
-           numbered.at
-    FROM numbered, entry
-    WHERE entry.kind = 'response' OR (entry.kind = 'state' AND NOT numbered.stays)
+           moved.at
+    FROM moved, entry
+    WHERE entry.kind = 'response' OR (entry.kind = 'state' AND NOT moved.stays)
+),
+kept AS (
+    INSERT INTO audit (actor_id, actor, verb, resource, allowed, name, space, address, details)
+    SELECT d.* FROM moved, jsonb_to_recordset(:deeds) AS d(
+        actor_id uuid, actor text, verb text, resource text, allowed bool, name text, space text, address text,
+        details jsonb
+    )
 )
-SELECT numbered.base + :count AS event_seq,
+SELECT moved.event_seq,
        (SELECT count(*) FROM touched) AS turns,
-       numbered.at,
+       moved.at,
        CASE WHEN :count > 0 THEN pg_notify('raworc_events',
-           json_build_object('session', :session_id, 'event', numbered.base + :count, 'settles', :settles)::text
-       ) END AS servers,
-       CASE WHEN :worker_id IS NULL THEN pg_notify('raworc_work', CAST(:session_id AS text)) END AS operators
-FROM numbered
+           json_build_object('session', moved.id, 'event', moved.event_seq, 'settles', :settles)::text
+       ) END,
+       CASE WHEN :worker_id IS NULL THEN pg_notify('raworc_work', moved.id::text) END
+FROM moved
 """
     ).bindparams(
         bindparam("session_id", type_=UUID),
         bindparam("entries", type_=JSONB),
         bindparam("new_turns", type_=JSONB),
+        bindparam("deeds", type_=JSONB),
         bindparam("count", type_=BigInteger),
         bindparam("settles", type_=Boolean),
         bindparam("is_work", type_=Boolean),
         bindparam("leaves_paused", type_=Boolean),
-        bindparam("state", type_=Text),
         bindparam("worker_id", type_=UUID),
         bindparam("epoch", type_=BigInteger),
     )
