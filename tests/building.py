@@ -19,11 +19,12 @@ from raworc.sandbox.workbench import Workbench
 from raworc.services.accounts import Accounts, Caller
 from raworc.services.build_work import BuildWork
 from raworc.services.builds import BuildRow, Builds
-from raworc.services.built_agents import BuiltAgentRow, BuiltAgents
 from raworc.services.code_agents import CodeAgent, CodeAgents
 from raworc.services.tokens import Tokens
 from raworc.settings import Settings
 from raworc.store import accounts as account_rows
+from raworc.store import built_agents
+from raworc.store.built_agents import BuiltAgentRow
 from raworc.store.database import Database
 from raworc.store.notify import BUILDS, Listener
 from waiting import until
@@ -67,7 +68,8 @@ class Yard:
         return await Builds(self.db).latest(self.admin, SPACE)
 
     async def built(self) -> list[BuiltAgentRow]:
-        return await BuiltAgents(self.db).of_space(SPACE)
+        async with self.db.reading() as conn:
+            return await built_agents.of_space(conn, SPACE)
 
     @asynccontextmanager
     async def builder(self, rules: BuildRules = RULES, worker: WorkerId | None = None) -> AsyncIterator[Builder]:

@@ -11,9 +11,10 @@ from raworc.ids import WorkerId, new_id
 from raworc.services.accounts import Caller
 from raworc.services.build_work import BuildHold, BuildWork, BuiltAgent
 from raworc.services.builds import Builds, want
-from raworc.services.built_agents import BuiltAgents
 from raworc.services.code_agents import CodeAgent, CodeAgents
+from raworc.store import built_agents
 from raworc.store.builds import KEPT
+from raworc.store.built_agents import BuiltAgentRow
 from raworc.store.database import Database
 from raworc.store.schema import builds
 
@@ -53,6 +54,11 @@ async def agent(some: Some, admin: Caller, name: str = "greeter", **fields: str)
     await some.agents.create(admin, SPACE, CodeAgent(name, source_repo="owner/name", **fields))
 
 
+async def built(db: Database) -> list[BuiltAgentRow]:
+    async with db.reading() as conn:
+        return await built_agents.of_space(conn, SPACE)
+
+
 async def test_what_is_asked_for_while_one_waits_is_one_build(some: Some, admin: Caller):
     await agent(some, admin)
     await agent(some, admin, "other")
@@ -83,14 +89,14 @@ async def test_two_that_claim_at_once_never_build_a_space_twice(some: Some, admi
 
 
 async def test_what_a_completed_build_made_is_found_until_a_newer_one_does(some: Some, admin: Caller, db: Database):
-    work, built = some.work(), BuiltAgents(db)
+    work = some.work()
     await agent(some, admin)
-    assert await built.of_space(SPACE) == []
+    assert await built(db) == []
     (hold,) = await work.claim((), 1)
     await work.note(hold, "so far")
     assert (await some.builds.latest(admin, SPACE)).log == "so far"
     await work.finish(hold, "completed", "done", made(hold))
-    (one,) = await built.of_space(SPACE)
+    (one,) = await built(db)
     assert (one.name, one.digest, one.runtime, one.handler) == ("greeter", "d" * 64, "python3", "main.process_message")
     assert (one.node, one.build_id, one.is_deployed, one.purpose) == ("here", hold.held.id, False, "p")
     assert await work.used() == [(SPACE, "d" * 64)]
@@ -98,10 +104,10 @@ async def test_what_a_completed_build_made_is_found_until_a_newer_one_does(some:
     await some.builds.start(admin, SPACE)
     (bad,) = await work.claim((), 1)
     await work.finish(bad, "failed", "no", made(bad, "e" * 64))
-    assert [one.digest for one in await built.of_space(SPACE)] == ["d" * 64]
+    assert [one.digest for one in await built(db)] == ["d" * 64]
 
     await some.agents.switch(admin, SPACE, "greeter", "inactive")
-    assert await built.of_space(SPACE) == []
+    assert await built(db) == []
     await some.agents.switch(admin, SPACE, "greeter", "active")
     assert (await some.builds.latest(admin, SPACE)).status == "pending"
 
