@@ -1,5 +1,7 @@
 """When a context counts as full, and what is asked then."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from raworc.domain.compaction import (
     tokens,
     used_tokens,
 )
-from raworc.domain.context import PastTurn, Prompt, past_messages, tool_result
+from raworc.domain.context import PastTurn, Prompt, past_messages, said_turn, tool_result
 from raworc.domain.summary import SUMMARY_INSTRUCTION, begun, calls_begun, continued, continuing
 from raworc.domain.turns import Step
 
@@ -44,6 +46,19 @@ def test_what_a_provider_counted_stands_for_all_that_it_counted():
     past = [said("a" * 40, "b" * 40, reported=100), said("c" * 40)]
     assert used_tokens(past, "s" * 40) == 100 + 10
     assert used_tokens([said("a" * 40, "b" * 40), said("c" * 40)], "s" * 40) == 40
+
+
+def test_words_from_outside_take_room_too():
+    """An answer that an outside writer gave, and what was posted in an agent's name or as a note."""
+    outside = PastTurn({"text": "a" * 40}, answer="b" * 400)
+    assert used_tokens([outside], None) == 110
+    for role in ("AGENT", "SYSTEM"):
+        posted = said_turn({"content": [{"type": "text", "content": "b" * 4000}], "role": role})
+        assert 1000 <= used_tokens([posted], None) < 1020
+        assert is_due([posted], said("c"), None, soft_limit=1000)
+        past = [posted, said("d"), said("e")]
+        assert summary_request(past, None, None, soft_limit=900)[:-1] == past_messages(past[1:])
+    assert used_tokens([replace(outside, steps=said("a", "c" * 40).steps)], None) == 20, "its steps tell of it"
 
 
 def test_a_provider_s_count_is_taken_without_system_and_tools():

@@ -3,6 +3,7 @@
 import uuid
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from raworc.domain.context import (
     cached,
     input_blocks,
     past_messages,
+    said_turn,
     seen_by,
     summary_messages,
     system_text,
@@ -140,6 +142,23 @@ def test_a_turn_that_ended_in_a_tool_is_closed():
 def test_an_outside_writer_s_answer_is_history_too():
     messages = history([PastTurn({"text": "two and two"}, (), "four")], PastTurn({"text": "sure?"}))
     assert messages[1] == {"role": "assistant", "content": [{"type": "text", "text": "four"}]}
+
+
+@pytest.mark.parametrize(
+    ("role", "asked", "answered"),
+    [
+        ("AGENT", "(An answer from outside follows.)", "It rains.\nTake a coat."),
+        ("SYSTEM", "(A note of the system:)\nIt rains.\nTake a coat.", "Understood."),
+    ],
+)
+def test_what_was_posted_is_told_as_what_it_is(role: str, asked: str, answered: str):
+    """An agent's words as its answer, so that the model goes on from them; a note as something it was told."""
+    items = [{"type": "text", "content": text} for text in ("It rains.", "Take a coat.")]
+    past = [PastTurn({"text": "hi"}, answer="hello"), said_turn({"content": items, "role": role, "metadata": {"x": 1}})]
+    assert past_messages(past)[2:] == [
+        {"role": "user", "content": [{"type": "text", "text": asked}]},
+        {"role": "assistant", "content": [{"type": "text", "text": answered}]},
+    ]
 
 
 def test_input_of_every_shape_becomes_text():

@@ -4,7 +4,9 @@ import pytest
 from sqlalchemy import text
 
 from raworc.errors import Conflict, Forbidden, NotFound, RateLimited
+from raworc.ids import new_id
 from raworc.services.agents import NewAgent
+from raworc.services.changes import said as said_from_outside
 from raworc.services.context import Context
 from raworc.store.schema import steps
 from rows import finish_turn, open_sandbox, segment_types, take_turn, turn_rows
@@ -72,6 +74,17 @@ async def test_an_outside_writer_s_answer_counts(context, turns, db, ann, demo):
     usage = await context.usage(ann, "demo")
     assert (usage.used_tokens_estimated, usage.total_messages_considered) == (3, 2)
     assert (await turns.get(ann, "demo", turn.id)).output_content[0]["content"] == "eight888"
+
+
+@pytest.mark.parametrize("role", ["AGENT", "SYSTEM"])
+async def test_what_was_posted_counts(context, turns, db, ann, demo, role):
+    """The number is about what a model is told, and that is told."""
+    await said(db, turns, ann)
+    async with db.transaction() as conn:
+        change = said_from_outside(new_id(), role, "eight888", "ann", agent_id=None, metadata={})
+        await change.write(conn, demo)
+    usage = await context.usage(ann, "demo")
+    assert (usage.used_tokens_estimated, usage.total_messages_considered) == (3 + 2, 2 + 1)
 
 
 async def test_a_provider_s_count_is_what_it_starts_from(context, turns, db, ann, demo):

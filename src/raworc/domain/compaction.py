@@ -88,6 +88,7 @@ def used_tokens(turns: Sequence[PastTurn], summary: str | None) -> int:
             since += step_characters(step.content)
             if step.context_tokens is not None:
                 reported, since = step.context_tokens, 0
+        since += _answered_characters(turn)
     return reported + tokens(since)
 
 
@@ -145,10 +146,16 @@ def _fitting(past: Sequence[PastTurn], soft_limit: int) -> Sequence[PastTurn]:
     left = soft_limit
     for index in range(len(past) - 1, -1, -1):
         turn = past[index]
-        left -= tokens(characters(input_blocks(turn.input)) + sum(step_characters(s.content) for s in turn.untold))
+        worked = sum(step_characters(step.content) for step in turn.untold)
+        left -= tokens(characters(input_blocks(turn.input)) + worked + _answered_characters(turn))
         if left < 0:
             return past[min(index + 1, len(past) - 1) :]
     return past
+
+
+def _answered_characters(turn: PastTurn) -> int:
+    """Of an answer from outside, or an agent's posted words: they are told where no step tells anything."""
+    return 0 if turn.untold else len(turn.answer or "")
 
 
 def _characters(block: Block) -> int:

@@ -126,7 +126,7 @@ WITH cut AS (
 counted AS (
     SELECT t.id, t.number, t.input, t.output, coalesce((SELECT step FROM cut WHERE turn_id = t.id), 0) AS told
     FROM turns t
-    WHERE t.session_id = :session_id AND t.kind = 'input'
+    WHERE t.session_id = :session_id AND t.kind IN ('input', 'said')
       AND t.created_at >= coalesce((SELECT counts_from FROM cut), '-infinity')
       AND (t.status IN ('completed', 'processing') OR (t.status = 'cancelled' AND EXISTS (
           SELECT FROM steps WHERE turn_id = t.id AND kind = 'model' AND state = 'done')))
