@@ -39,6 +39,19 @@ async def test_the_document_is_public_and_complete(nobody: Api, path: str):
     assert {(method, path) for path, methods in document["paths"].items() for method in methods} == served
 
 
+@pytest.mark.parametrize("contract", DOCUMENTS)
+async def test_operations_are_grouped_by_their_noun(nobody: Api, contract: str):
+    document = (await nobody.http.get(f"{nobody.served.url}/api-docs/{contract}/openapi.json")).json()
+
+    groups = {path: operation["tags"] for path, item in document["paths"].items() for operation in item.values()}
+
+    assert all(len(group) == 1 for group in groups.values())
+    assert len({group for (group,) in groups.values()}) >= 5
+    if contract == "agents":
+        wanted = {"": "agents", "/responses": "responses", "/files/list": "files", "/context": "context"}
+        assert {end: groups[f"/api/v0/agents/{{name}}{end}"][0] for end in wanted} == wanted
+
+
 async def test_a_contract_that_is_not_served_has_no_document(nobody: Api):
     answer = await nobody.http.get(f"{nobody.served.url}/api-docs/nonsense/openapi.json")
 

@@ -368,3 +368,27 @@ async def test_odd_input_at_every_route_is_never_a_5xx(admin: Api, route: Any):
                 route.method, url, json=body, headers={"last-event-id": "x" if query else ""}
             ) as answer:
                 assert answer.status_code < 500, (path, query, body, await asyncio.wait_for(answer.aread(), 60))
+
+
+IN_JSON_S_WORDS = [
+    ("/agents", {}, "name", "is required"),
+    ("/agents", {"name": None}, "name", "must be a text"),
+    ("/agents", {"name": "ab", "metadata": []}, "metadata", "must be an object"),
+    ("/agents", {"name": "ab", "tags": {}}, "tags", "must be a list"),
+    ("/agents", {"name": "ab", "limits": 5}, "limits", "must be an object"),
+    ("/agents", {"name": "ab", "limits": {"cpus": "1"}}, "limits.cpus", "must be a number"),
+    ("/agents", {"name": "ab", "idle_timeout_seconds": "5"}, "idle_timeout_seconds", "must be a whole number"),
+    ("/agents", {"name": "ab", "idle_timeout_seconds": 1.5}, "idle_timeout_seconds", "must be a whole number"),
+    ("/agents/x/publish", {"code": "yes"}, "code", "must be true or false"),
+    ("/agents/x/responses", {"input": {}, "when_busy": ""}, "when_busy", "must be 'queue', 'reject' or 'interrupt'"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "field", "message"), IN_JSON_S_WORDS)
+async def test_what_is_wrong_with_a_field_is_said_in_the_words_of_json(
+    admin: Api, path: str, body: object, field: str, message: str
+):
+    error = error_of(await admin.ask("POST", path, body), 400, "BAD_REQUEST")["error"]
+
+    assert error["details"] == [{"field": field, "message": message}]
+    assert error["message"] == f"'{field}': {message}"

@@ -84,8 +84,8 @@ async def test_the_root_is_listed_with_every_documented_field(admin: Api, agent:
     assert TIME.fullmatch(entry.pop("mtime"))
     assert entry == {"name": "main.py", "kind": "file", "size": 12, "mode": entry["mode"]}
     assert re.fullmatch("0[0-7]{3}", entry["mode"])
-    kinds = {entry["name"]: entry["kind"] for entry in listing["entries"]}
-    assert kinds["code"] == "dir"
+    kinds = {entry["name"]: (entry["kind"], entry["size"]) for entry in listing["entries"]}
+    assert kinds["code"] == ("dir", 0)
 
 
 @pytest.mark.parametrize("path", ["code", "code%2Fsrc/..", "", None])
@@ -138,7 +138,7 @@ async def test_metadata_of_a_file_a_folder_and_a_link(admin: Api, agent: str, fo
 
     assert set(file) == set(directory) == {"kind", "size", "mode", "mtime"}
     assert (file["kind"], file["size"]) == ("file", 13)
-    assert directory["kind"] == "dir"
+    assert (directory["kind"], directory["size"]) == ("dir", 0)
     assert (link["kind"], link["link_target"]) == ("symlink", "code/main.rs")
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 
 from asking import Api, error_of, somebody
 from raworc.ids import new_id
+from raworc.services import published as services_published
 from raworc.services.progress import StateChanged
 from raworc.store.database import Database
 from raworc.store.schema import agents, audit, runs
@@ -156,6 +157,38 @@ async def test_the_list_is_newest_first_and_paged(other: Api, nobody: Api, db: D
     assert (await nobody.get("/published/agents", offset=2**53)).json() == []
     for query in ({"limit": 0}, {"limit": "many"}, {"offset": -1}):
         error_of(await nobody.get("/published/agents", **query), 400, "BAD_REQUEST")
+
+
+async def test_without_a_limit_all_are_listed_however_they_are_read(
+    other: Api, nobody: Api, monkeypatch: pytest.MonkeyPatch
+):
+    names = [(await published(other))["name"] for _ in range(5)]
+    monkeypatch.setattr(services_published, "MAX_PAGE", 2)
+
+    whole = [item["name"] for item in (await nobody.get("/published/agents")).json()]
+    rest = [item["name"] for item in (await nobody.get("/published/agents", offset=3)).json()]
+    page = (await nobody.get("/published/agents", limit=2)).json()
+
+    assert [name for name in whole if name in names] == names[::-1]
+    assert (rest, [item["name"] for item in page]) == (whole[3:], whole[:2])
+    assert (await nobody.get("/published/agents", offset=len(whole))).json() == []
+
+
+async def test_what_is_published_meanwhile_neither_repeats_nor_hides_others(
+    other: Api, db: Database, monkeypatch: pytest.MonkeyPatch
+):
+    names = [(await published(other))["name"] for _ in range(4)]
+    monkeypatch.setattr(services_published, "MAX_PAGE", 2)
+    pages = services_published.Published(db).everything(offset=0)
+
+    found = [agent.name for agent in await anext(pages)]
+    await published(other)
+    await other.ask("POST", f"/agents/{found[1]}/unpublish")
+    async for page in pages:
+        found += [agent.name for agent in page]
+
+    assert [name for name in found if name in names] == names[::-1]
+    assert len(found) == len(set(found))
 
 
 @pytest.mark.parametrize("body", [{"code": "yes"}, {"code": None}, {"secrets": 1}, {"content": None}])

@@ -1,5 +1,6 @@
 """An agent's secrets after its creation: names are shown, values never."""
 
+import json
 from typing import Any
 
 import pytest
@@ -136,3 +137,30 @@ async def test_anothers_secrets_are_not_even_named(other: Api, admin: Api, nobod
         error_of(answer, 403, "FORBIDDEN")
     error_of(await nobody.get(f"/agents/{name}/secrets"), 401, "UNAUTHORIZED")
     error_of(await other.get("/agents/nothing-there/secrets"), 404, "NOT_FOUND")
+
+
+UNSTORABLE = {"nul": "a\0b", "half": "a\ud83d"}
+
+
+@pytest.mark.parametrize("value", UNSTORABLE.values(), ids=UNSTORABLE)
+async def test_a_value_that_no_variable_can_hold_is_refused_and_not_changed(
+    other: Api, db: Database, settings: Settings, value: str
+):
+    name = (await other.made(secrets={"A": VALUE}))["name"]
+
+    for method, path, body in (
+        ("PUT", f"/agents/{name}/secrets/A", {"value": value}),
+        ("POST", "/agents", {"name": "never-made", "secrets": {"A": value}}),
+        ("POST", "/agents", {"name": "never-made", "secrets": {value: VALUE}}),
+    ):
+        answer = await other.ask(method, path, content=json.dumps(body))
+        error = error_of(answer, 400, "BAD_REQUEST")["error"]
+        assert error["details"][0]["field"].split(".")[0] in {"secrets", "value"}
+    assert await opened(db, settings, name) == {"A": VALUE}
+
+
+async def test_escapes_in_a_value_are_its_text(other: Api, db: Database, settings: Settings):
+    name = (await other.made(secrets={"A": "\u20ac \ufffd"}, description="\0"))["name"]
+
+    assert await opened(db, settings, name) == {"A": "\u20ac \ufffd"}
+    assert (await other.get(f"/agents/{name}")).json()["description"] == "\ufffd"

@@ -167,3 +167,13 @@ async def test_secrets_go_with_their_space_and_their_answers_are_kept_once(space
         assert (await conn.execute(left)).all() == []
         kept = json.dumps([str(row) for row in await conn.execute(select(audit))])
     assert CANARY not in kept
+
+
+async def test_a_value_that_no_variable_can_hold_is_refused_and_not_changed(spaces: Api, place: str):
+    made = await put(spaces, place)
+    path = f"{place}/{made['key_name']}"
+
+    for method, where, body in (("POST", place, {"key_name": fresh()}), ("PUT", path, {})):
+        error_of(await spaces.ask(method, where, body | {"value": "a\0b"}), 400, "BAD_REQUEST")
+
+    assert (await spaces.get(path, show_values="true")).json()["value"] == CANARY

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from raworc.cli.output import print_rows, printable
+from raworc.cli.output import brief, print_rows, printable
 from raworc.cli.transcript import MAX_LINES, Transcript
 
 HOSTILE = {
@@ -104,3 +104,10 @@ def test_without_a_terminal_there_is_no_live_text():
 def test_a_table_is_as_wide_as_its_cells(capsys: pytest.CaptureFixture[str]):
     print_rows(("NAME", "X"), [("long-name", "1"), ("b", "two\nlines\x1b")])
     assert capsys.readouterr().out == "NAME       X\nlong-name  1\nb          two lines\\x1b\n"
+
+
+def test_a_long_description_takes_one_short_cell():
+    assert brief(None) == brief(" \n ") == ""
+    assert brief("Looks\naround") == "Looks around"
+    assert brief("x" * 60) == "x" * 60
+    assert brief("word " * 20_000) == "word " * 11 + "word\u2026"

@@ -7,8 +7,8 @@ lone surrogates), numbers finite, nesting at most 64 deep.
 import hashlib
 import json
 import math
-from collections.abc import AsyncGenerator
-from typing import Any, Final, Generic, NoReturn, TypeVar, cast
+from collections.abc import AsyncGenerator, Collection
+from typing import Any, ClassVar, Final, Generic, NoReturn, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import ClientDisconnect, Request
@@ -24,9 +24,14 @@ _MAX_LENGTH_DIGITS: Final = 18
 
 
 class Body(BaseModel):
-    """Base of what requests carry: exact types, unknown fields ignored."""
+    """Base of what requests carry: exact types, unknown fields ignored.
+
+    ``verbatim`` names fields whose text is left as it came, because another text would be no use: their rule refuses
+    what cannot be stored.
+    """
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, defer_build=True)
+    verbatim: ClassVar[Collection[str]] = ()
 
 
 M = TypeVar("M", bound=Body)
@@ -50,7 +55,7 @@ class JsonBody(Generic[M]):
         exchange.of(request.scope).body_digest = hashlib.sha256(raw).digest()
         if raw:
             _check_media_type(request.headers.get("content-type"))
-        document = parse_object(raw) if raw else {}
+        document = parse_object(raw, self.model.verbatim) if raw else {}
         try:
             return self.model.model_validate(document)
         except ValidationError as error:
@@ -74,8 +79,8 @@ class RawBody:
         return _received(request, self._limit_bytes)
 
 
-def parse_object(raw: bytes) -> dict[str, Any]:
-    """A JSON object from UTF-8 bytes.
+def parse_object(raw: bytes, verbatim: Collection[str] = ()) -> dict[str, Any]:
+    """A JSON object from UTF-8 bytes. Its text comes out storable, but for that of the ``verbatim`` fields.
 
     Raises:
         BadRequest: the message says what is wrong and, for syntax, where.
@@ -95,7 +100,10 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     document = cast("dict[str, Any]", value)
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(document) > MAX_DEPTH:
         raise _too_deep()
-    return cast("dict[str, Any]", storable(document)) if b"\\u" in raw else document
+    if b"\\u" not in raw:
+        return document
+    kept = {name: document.pop(name) for name in verbatim if name in document}
+    return cast("dict[str, Any]", storable(document)) | kept
 
 
 async def _received(request: Request, limit: int) -> AsyncGenerator[bytes]:

@@ -1,7 +1,8 @@
 """Bytes sent while they are read: a slow reader holds one piece in memory, not the whole."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from typing import TypeVar
 
 import anyio
 import structlog
@@ -10,11 +11,15 @@ from starlette.types import Receive, Scope, Send
 
 from raworc.api import exchange
 from raworc.api.connection import cancel_when_gone
+from raworc.api.problems import JSON
+from raworc.api.render import encode
 from raworc.errors import RaworcError
 from raworc.sandbox.driver import FileError
 from raworc.services.files import Download
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 class BytesResponse(Response):
@@ -49,3 +54,19 @@ class BytesResponse(Response):
             log.info("download broke", request_id=exchange.of(scope).request_id, reason=type(error).__name__)
             return False
         return not left
+
+
+async def list_response(pages: AsyncGenerator[Sequence[T]], shown: Callable[[T], object]) -> Response:
+    """A JSON list of any length, of pages that are read while it is sent: the first one before anything is answered."""
+    first = await anext(pages, None) or ()  # as a default, an empty tuple breaks in CPython 3.11
+    return BytesResponse(Download(None, _listed(first, pages, shown)), {"Content-Type": JSON})
+
+
+async def _listed(
+    first: Sequence[T], pages: AsyncGenerator[Sequence[T]], shown: Callable[[T], object]
+) -> AsyncGenerator[bytes]:
+    yield encode([shown(item) for item in first])[:-1]
+    async with aclosing(pages):
+        async for page in pages:
+            yield b"".join(b"," + encode(shown(item)) for item in page)
+    yield b"]"

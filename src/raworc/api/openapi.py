@@ -102,6 +102,7 @@ def _tell_answer(served: APIRoute, route: Route) -> None:
 
 
 def _complete(operation: Document, route: Route, dependencies: Sequence[object]) -> None:
+    operation["tags"] = [route.handler.__module__.rpartition(".")[2]]  # the noun that names the file
     responses: Document = operation["responses"]
     responses.pop("422", None)
     success: Document = responses[str(route.status)]

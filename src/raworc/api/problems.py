@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from raworc.clock import now, rfc3339
+from raworc.domain.text import storable_text
 from raworc.errors import (
     BadRequest,
     FieldError,
@@ -30,6 +31,20 @@ PROBLEM_JSON: Final = "application/problem+json"
 _CHALLENGE: Final = 'Bearer realm="raworc"'
 _INTERNAL: Final = "Something went wrong on the server; the log tells more under this request id"
 _DETAIL_LIMIT: Final = 50
+_SENTENCES: Final = {
+    "missing": "is required",
+    "string_type": "must be a text",
+    "string_unicode": "must be a text without halves of characters",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+}
+"""What Pydantic says in Python's words, in those of JSON."""
+_OPENING: Final = re.compile("^(Input|String|List|Dictionary) should ")
 _ACCEPTS_PROBLEM: Final = re.compile(r"application/problem\+json", re.IGNORECASE)
 
 
@@ -85,7 +100,7 @@ def raw_problem(error: RaworcError, *, request_id: str, accept: str = "") -> byt
 def field_errors(errors: Sequence[Mapping[str, Any]], *, skip: int = 0) -> tuple[FieldError, ...]:
     """Pydantic's findings as field errors; ``skip`` leading parts of each path are left out."""
     found = errors[:_DETAIL_LIMIT]
-    return tuple(FieldError(".".join(str(part) for part in e["loc"][skip:]), _sentence(e)) for e in found)
+    return tuple(FieldError(_named(e["loc"][skip:]), _sentence(e)) for e in found)
 
 
 def refused(details: tuple[FieldError, ...]) -> BadRequest:
@@ -118,9 +133,13 @@ def from_validation(error: RequestValidationError) -> BadRequest:
     return refused(field_errors(error.errors(), skip=1))
 
 
+def _named(location: Sequence[object]) -> str:
+    return storable_text(".".join(str(part) for part in location))
+
+
 def _sentence(error: Mapping[str, Any]) -> str:
     message = str(error["msg"])
-    return "is required" if error["type"] == "missing" else message.removeprefix("Value error, ")
+    return _SENTENCES.get(error["type"]) or _OPENING.sub("must ", message.removeprefix("Value error, "))
 
 
 def _short(path: str) -> str:

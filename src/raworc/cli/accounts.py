@@ -7,7 +7,7 @@ import typer
 
 from raworc.cli.connection import connected
 from raworc.cli.options import Json, spread
-from raworc.cli.output import moment, print_json, print_rows
+from raworc.cli.output import brief, moment, print_json, print_rows
 from raworc.cli.passwords import PasswordStdin, new_password, old_password
 from raworc.cli.stop import Stop
 from raworc.client.space_shapes import ServiceAccount
@@ -110,7 +110,7 @@ def _rows(found: list[ServiceAccount]) -> None:
             item.space or "-",
             "yes" if item.active else "no",
             moment(item.last_login_at),
-            item.description or "",
+            brief(item.description),
         )
         for item in found
     ]

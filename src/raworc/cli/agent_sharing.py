@@ -6,7 +6,7 @@ import typer
 
 from raworc.cli.connection import connected
 from raworc.cli.options import AgentName, Json
-from raworc.cli.output import moment, print_fields, print_json, print_rows
+from raworc.cli.output import brief, moment, print_fields, print_json, print_rows
 
 NewName = Annotated[str, typer.Argument(metavar="NEW", help="The new agent's name.", show_default=False)]
 TakeCode = Annotated[bool, typer.Option("--code/--no-code", help="Copy its code, instructions and setup.")]
@@ -66,7 +66,7 @@ def published(*, limit: Limit = 100, offset: Offset = 0, as_json: Json = False) 
     if as_json:
         print_json(found)
         return
-    rows = [(item.name, item.created_by, moment(item.published_at), item.description or "") for item in found]
+    rows = [(item.name, item.created_by, moment(item.published_at), brief(item.description)) for item in found]
     print_rows(("NAME", "OWNER", "PUBLISHED (UTC)", "DESCRIPTION"), rows)
 
 

@@ -11,7 +11,7 @@ from raworc.cli.approvals import approvals
 from raworc.cli.connection import connected
 from raworc.cli.context import context
 from raworc.cli.options import AgentName, Json, spread
-from raworc.cli.output import moment, print_fields, print_json, print_rows
+from raworc.cli.output import brief, moment, print_fields, print_json, print_rows
 from raworc.cli.stop import Stop
 from raworc.client.shapes import Agent
 
@@ -92,7 +92,7 @@ def list_(options: ListOptions, *, as_json: Json = False) -> None:
         print_json(page)
         return
     rows = [
-        (agent.name, agent.state, agent.created_by, moment(agent.last_activity_at), agent.description or "")
+        (agent.name, agent.state, agent.created_by, moment(agent.last_activity_at), brief(agent.description))
         for agent in page.items
     ]
     print_rows(("NAME", "STATE", "OWNER", "LAST ACTIVITY (UTC)", "DESCRIPTION"), rows)

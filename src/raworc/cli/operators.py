@@ -7,7 +7,7 @@ import typer
 
 from raworc.cli.connection import connected
 from raworc.cli.options import Json, spread
-from raworc.cli.output import moment, print_fields, print_json, print_rows
+from raworc.cli.output import brief, moment, print_fields, print_json, print_rows
 from raworc.cli.passwords import PasswordStdin, new_password, old_password
 from raworc.cli.stop import Stop
 from raworc.client.shapes import Operator
@@ -42,7 +42,7 @@ def list_(*, as_json: Json = False) -> None:
         print_json(found)
         return
     rows = [
-        (item.user, item.role, "yes" if item.active else "no", moment(item.last_login_at), item.description or "")
+        (item.user, item.role, "yes" if item.active else "no", moment(item.last_login_at), brief(item.description))
         for item in found
     ]
     print_rows(("NAME", "ROLE", "ACTIVE", "LAST LOGIN (UTC)", "DESCRIPTION"), rows)

@@ -14,6 +14,8 @@ _CONTROLS = re.compile(
     "\ud800-\udfff]"  # halves of characters, which no terminal can be sent
 )
 
+_BRIEF = 60
+
 
 def console(*, to_stderr: bool = False) -> Console:
     """A console that wraps nothing and colours only what it is told to."""
@@ -23,6 +25,12 @@ def console(*, to_stderr: bool = False) -> Console:
 def printable(text: str) -> str:
     """The same text with everything that could move a cursor or hide a character shown as an escape."""
     return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text.replace("\r\n", "\n"))
+
+
+def brief(text: str | None) -> str:
+    """The beginning of a description, for one cell of a table."""
+    line = " ".join((text or "")[: 4 * _BRIEF].split())
+    return line if len(line) <= _BRIEF else line[: _BRIEF - 1].rstrip() + "\u2026"
 
 
 def print_json(value: object) -> None:

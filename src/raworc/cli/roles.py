@@ -6,7 +6,7 @@ import typer
 
 from raworc.cli.connection import connected
 from raworc.cli.options import Json
-from raworc.cli.output import moment, print_json, print_rows
+from raworc.cli.output import brief, moment, print_json, print_rows
 from raworc.cli.stop import Stop
 from raworc.client.space_shapes import Role, Rule
 
@@ -33,7 +33,7 @@ def list_(*, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    print_rows(("NAME", "RULES", "DESCRIPTION"), [(item.name, _rules(item), item.description or "") for item in found])
+    print_rows(("NAME", "RULES", "DESCRIPTION"), [(item.name, _rules(item), brief(item.description)) for item in found])
 
 
 @app.command()

@@ -6,7 +6,7 @@ import typer
 
 from raworc.cli.connection import connected
 from raworc.cli.options import Json
-from raworc.cli.output import moment, print_json, print_rows
+from raworc.cli.output import brief, moment, print_json, print_rows
 from raworc.cli.passwords import ValueStdin, secret_value
 
 app = typer.Typer(no_args_is_help=True)
@@ -28,7 +28,7 @@ def list_(space: Space, *, show_values: ShowValues = False, as_json: Json = Fals
         print_json(found)
         return
     heads = ("KEY", "CHANGED (UTC)", "DESCRIPTION", *(("VALUE",) if show_values else ()))
-    rows = [(item.key_name, moment(item.updated_at), item.description or "") for item in found]
+    rows = [(item.key_name, moment(item.updated_at), brief(item.description)) for item in found]
     values = [((item.value or "",) if show_values else ()) for item in found]
     print_rows(heads, [(*row, *value) for row, value in zip(rows, values, strict=True)])
 

@@ -6,7 +6,7 @@ import typer
 
 from raworc.cli.connection import connected
 from raworc.cli.options import Json
-from raworc.cli.output import moment, print_fields, print_json, print_rows
+from raworc.cli.output import brief, moment, print_fields, print_json, print_rows
 from raworc.cli.stop import Stop
 from raworc.client.space_shapes import Space
 
@@ -26,7 +26,7 @@ def list_(*, as_json: Json = False) -> None:
         return
     print_rows(
         ("NAME", "CHANGED (UTC)", "DESCRIPTION"),
-        [(item.name, moment(item.updated_at), item.description or "") for item in found],
+        [(item.name, moment(item.updated_at), brief(item.description)) for item in found],
     )
 
 

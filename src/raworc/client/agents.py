@@ -87,9 +87,10 @@ class Agents:
         """Show the agent to nobody else any more; remixes that were made stay."""
         return self._transport.call("POST", _path(name, "unpublish"), Agent)
 
-    def published(self, *, limit: int = 100, offset: int = 0) -> tuple[Agent, ...]:
-        """Published agents, the newest publication first, at most 100 at once. Needs no token."""
-        return self._transport.get("/published/agents", tuple[Agent, ...], {"limit": limit, "offset": offset})
+    def published(self, *, limit: int | None = None, offset: int = 0) -> tuple[Agent, ...]:
+        """Published agents, the newest publication first: all, or at most 100 by a ``limit``. Needs no token."""
+        query = without_none({"limit": limit, "offset": offset})
+        return self._transport.get("/published/agents", tuple[Agent, ...], query)
 
     def get_published(self, name: str) -> Agent:
         """One published agent. Needs no token."""

@@ -227,7 +227,7 @@ Pieces = Generator[bytes, None, None]
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One directory entry: ``mode`` is four octal digits, ``link_target`` only for symlinks."""
+    """One directory entry: folders have size 0, ``mode`` is four octal digits, ``link_target`` only for symlinks."""
 
     name: str
     kind: FileKind

@@ -284,7 +284,7 @@ def _described(name: str, opened: int) -> FileEntry:
     return FileEntry(
         name=shown(name),
         kind=kind,
-        size_bytes=found.st_size,
+        size_bytes=0 if kind == "dir" else found.st_size,
         mode=f"{stat.S_IMODE(found.st_mode):04o}",
         mtime=_moment(found.st_mtime),
         link_target=shown(os.readlink("", dir_fd=opened)) if kind == "symlink" else None,

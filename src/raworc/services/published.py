@@ -4,6 +4,7 @@ What is published is the Agent object and the right to a remix. Files, responses
 the owner's.
 """
 
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final
 
@@ -79,6 +80,18 @@ class Published:
         count, start = min(max(limit, 1), MAX_PAGE), min(max(offset, 0), _MAX_OFFSET)
         async with self._db.reading() as conn:
             return [agents.view(row, None) for row in await store.published(conn, limit=count, offset=start)]
+
+    async def everything(self, *, offset: int) -> AsyncGenerator[list[AgentView]]:
+        """All of them from ``offset`` on, in the same order, in pieces of at most 100; each piece is read by itself."""
+        start = min(max(offset, 0), _MAX_OFFSET)
+        async with self._db.reading() as conn:
+            rows = await store.published(conn, limit=MAX_PAGE, offset=start)
+        while rows:
+            yield [agents.view(row, None) for row in rows]
+            if len(rows) < MAX_PAGE:
+                return
+            async with self._db.reading() as conn:
+                rows = await store.published_before(conn, rows[-1], limit=MAX_PAGE)
 
     async def get(self, name: str) -> AgentView:
         """One published agent.

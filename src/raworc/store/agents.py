@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import BigInteger, Text, bindparam, func, select, text
+from sqlalchemy import BigInteger, DateTime, Text, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -116,6 +116,12 @@ async def published(conn: AsyncConnection, *, limit: int, offset: int) -> list[A
     return [AgentRow(*row) for row in await _PUBLISHED.all(conn, {"limit": limit, "offset": offset})]
 
 
+async def published_before(conn: AsyncConnection, row: AgentRow, *, limit: int) -> list[AgentRow]:
+    """Those that follow ``row`` in that order, wherever it stands by now."""
+    given = {"published_at": row.published_at, "id": row.id, "limit": limit}
+    return [AgentRow(*found) for found in await _PUBLISHED_BEFORE.all(conn, given)]
+
+
 async def insert(conn: AsyncConnection, values: Mapping[str, Any]) -> None:
     """Add one. Raises ``Duplicate`` when the name is taken."""
     await conn.execute(agents.insert(), dict(values))
@@ -185,6 +191,8 @@ _PARAMETERS: Final = (
     bindparam("spaces", type_=ARRAY(Text)),
     bindparam("text", type_=Text),
     bindparam("tags", type_=ARRAY(Text)),
+    bindparam("published_at", type_=DateTime(timezone=True)),
+    bindparam("id", type_=UUID),
     bindparam("limit", type_=BigInteger),
     bindparam("offset", type_=BigInteger),
 )
@@ -226,9 +234,14 @@ _FIND_ALL: Final = _statement(f"SELECT {_COLUMNS} {_HOME} WHERE a.kind = 'named'
 _FIND_LOCKED: Final = _statement(f"{_FIND_SQL} FOR NO KEY UPDATE OF a, s")
 
 _PUBLISHED_ORDER: Final = "ORDER BY a.published_at DESC, a.id DESC"
-_PUBLISHED: Final = _statement(
-    f"""
-SELECT {_COLUMNS} {_HOME} JOIN (
-    SELECT a.id FROM agents a WHERE a.is_published AND a.kind = 'named' {_PUBLISHED_ORDER} LIMIT :limit OFFSET :offset
-) AS chosen ON chosen.id = a.id {_PUBLISHED_ORDER}"""  # noqa: S608  put together from constants
+
+
+def _published(chosen: str) -> Statement:
+    ids = f"SELECT a.id FROM agents a WHERE a.is_published AND a.kind = 'named' {chosen}"  # noqa: S608  constants
+    return _statement(f"SELECT {_COLUMNS} {_HOME} JOIN ({ids}) AS chosen ON chosen.id = a.id {_PUBLISHED_ORDER}")
+
+
+_PUBLISHED: Final = _published(f"{_PUBLISHED_ORDER} LIMIT :limit OFFSET :offset")
+_PUBLISHED_BEFORE: Final = _published(
+    f"AND (a.published_at, a.id) < (:published_at, :id) {_PUBLISHED_ORDER} LIMIT :limit"
 )

@@ -34,7 +34,7 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
     where = "as configured" if settings.database_url else "embedded"
     rows = [
         ("Raworc", f"{summary.address}   (stop with Ctrl-C)"),
-        ("API", f"{summary.address}/api/v0   documents: {summary.address}/api-docs/openapi.json"),
+        ("API", f"{summary.address}/api/v0   to browse and try: {summary.address}/swagger-ui/"),
         ("Gateway", f"{summary.address}/v1   (ANTHROPIC_BASE_URL={summary.address})"),
         ("Database", f"Postgres {summary.server_major}, {where}"),
         *((name.capitalize(), fact) for name, fact in summary.facts.items()),

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from fastapi import Depends
+from fastapi import Depends, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -11,6 +11,7 @@ from raworc.api.agents.schemas import Agent
 from raworc.api.agents.sharing_schemas import PublishBody
 from raworc.api.auth import MayUpdate
 from raworc.api.bodies import JsonBody
+from raworc.api.download import list_response
 from raworc.api.once import Once
 from raworc.api.parts import parts_of
 from raworc.api.queries import Offset, PageSize
@@ -39,10 +40,16 @@ async def unpublish_agent(request: Request, name: str, caller: MayUpdate, once: 
     return await once.answer(caller, lambda keep: published.unpublish(caller, name, keep), agent_object)
 
 
-async def list_published(request: Request, limit: PageSize = 100, offset: Offset = 0) -> Response:
-    """Published agents, the newest publication first."""
-    found = await parts_of(request).published.page(limit=limit, offset=offset)
-    return Json([agent_object(agent) for agent in found])
+async def list_published(
+    request: Request,
+    limit: Annotated[PageSize | None, Query(description="Page size, at most 100; all of them where absent")] = None,
+    offset: Offset = 0,
+) -> Response:
+    """All published agents, or one page of them, the newest publication first."""
+    published = parts_of(request).published
+    if limit is not None:
+        return Json([agent_object(agent) for agent in await published.page(limit=limit, offset=offset)])
+    return await list_response(published.everything(offset=offset), agent_object)
 
 
 async def get_published(request: Request, name: str) -> Response:

@@ -1,7 +1,7 @@
 """Responses: give an agent work, wait for it, read it, write to it from outside."""
 
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Final
 
 from fastapi import Depends
@@ -13,17 +13,15 @@ from raworc.api.agents.schemas import NewResponseBody, ResponseChangeBody, Respo
 from raworc.api.auth import MayFollow, MayReport, MayUpdate
 from raworc.api.bodies import JsonBody
 from raworc.api.connection import while_connected
-from raworc.api.download import BytesResponse
+from raworc.api.download import list_response
 from raworc.api.once import Once, replayed
 from raworc.api.parts import parts_of
-from raworc.api.problems import JSON
 from raworc.api.queries import Offset, ResponseLimit
 from raworc.api.render import Json, encode
 from raworc.api.routes import Route
 from raworc.errors import Conflict, GatewayTimeout, NotFound, RateLimited, StorageFull
 from raworc.ids import TurnId
-from raworc.services.files import Download
-from raworc.services.turns import TurnChange
+from raworc.services.turns import TurnChange, TurnView
 
 
 async def create_response(
@@ -58,17 +56,14 @@ async def list_responses(
     if not page.left:
         return Json([response_object(turn) for turn in page.turns])
 
-    async def pieces() -> AsyncGenerator[bytes]:
-        part, start, before = page, offset, b"["
+    async def pages() -> AsyncGenerator[Sequence[TurnView]]:
+        part, start = page, offset
         while part.turns:
-            for turn in part.turns:
-                yield before + encode(response_object(turn))
-                before = b","
+            yield part.turns
             start += len(part.turns)
             part = await turns.page(caller, name, part.left, start)
-        yield b"]"
 
-    return BytesResponse(Download(None, pieces()), {"Content-Type": JSON})
+    return await list_response(pages(), response_object)
 
 
 async def count_responses(request: Request, name: str, caller: MayFollow) -> Response:

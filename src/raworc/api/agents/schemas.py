@@ -1,7 +1,7 @@
 """The agents contract's objects: what requests carry and what is answered, field by field."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -126,6 +126,8 @@ class AgentSettingsBody(Body):
 
 class NewAgentBody(AgentSettingsBody):
     """A new agent; ``prompt`` is its first input, ``setup`` a script run at creation and at every wake."""
+
+    verbatim: ClassVar = ("secrets",)
 
     name: AgentName = Field(description="Unique, ignoring case")
     metadata: Json = Field(default_factory=dict[str, Any], description="Any JSON object of yours")
@@ -322,7 +324,7 @@ class FileEntry(Answer):
 
     name: str = Field(description="Name within its folder; bytes that are no text as U+FFFD")
     kind: FileKind = Field(description="What it is; links are not followed")
-    size: int = Field(description="In bytes")
+    size: int = Field(description="In bytes; 0 for folders")
     mode: str = Field(description="Permissions, octal")
     mtime: Time = Field(description="When it was last written")
     link_target: str | None = Field(default=None, description="Where a symlink points; absent for all else")
@@ -332,7 +334,7 @@ class FileMetadata(Answer):
     """One file, directory or link; ``link_target`` is there for symlinks only."""
 
     kind: FileKind = Field(description="What it is; links are not followed")
-    size: int = Field(description="In bytes")
+    size: int = Field(description="In bytes; 0 for folders")
     mode: str = Field(description="Permissions, octal")
     mtime: Time = Field(description="When it was last written")
     link_target: str | None = Field(default=None, description="Where a symlink points; absent for all else")

@@ -1,6 +1,6 @@
 """What requests and answers about remixes, publishing and secrets hold."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -35,6 +35,8 @@ class PublishBody(Body):
 
 class SecretBody(Body):
     """A secret's value, which no answer repeats."""
+
+    verbatim: ClassVar = ("value",)
 
     value: SecretValue = Field(description="At most 65,536 bytes, without NUL")
 

@@ -1,6 +1,6 @@
 """The spaces contract's objects: what requests carry and what is answered, field by field."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, WithJsonSchema
 
@@ -44,6 +44,8 @@ class Space(Answer):
 class NewSecretBody(Body):
     """A new secret of a space."""
 
+    verbatim: ClassVar = ("value",)
+
     key_name: SecretKey = Field(description="Named as an environment variable is")
     value: SecretValue = Field(description="At most 65536 bytes of UTF-8")
     description: str | None = Field(default=None, description="For people")
@@ -51,6 +53,8 @@ class NewSecretBody(Body):
 
 class SecretChangeBody(Body):
     """What to change; null and what is absent stays."""
+
+    verbatim: ClassVar = ("value",)
 
     value: SecretValue | None = Field(default=None, description="At most 65536 bytes of UTF-8")
     description: str | None = Field(default=None, description="For people")
