@@ -35,7 +35,7 @@ class Desk:
             id=uuid.uuid4(),
             at=self.at,
             space=more.pop("space", "default"),
-            train_id="t",
+            train_id=more.pop("train_id", "t"),
             said=said,
             body=body,
             ok=ok,
@@ -116,6 +116,22 @@ def test_conversations_that_open_and_go_on_alike_stay_apart(desk):
     assert a2.retry_of is b2.retry_of is None
 
 
+@pytest.mark.parametrize(
+    ("older", "newer", "asked", "nearest"),
+    [
+        ({"train_id": "x"}, {"train_id": "y"}, {"train_id": "x"}, "older"),
+        ({"system": b"s"}, {"system": b"t"}, {"system": b"s"}, "older"),
+        ({"train_id": "x", "system": b"t"}, {"system": b"s"}, {"train_id": "x", "system": b"s"}, "older"),
+        ({}, {}, {}, "newer"),
+        ({"train_id": "x"}, {"train_id": "x"}, {"train_id": "x"}, "newer"),
+    ],
+)
+def test_of_several_that_say_the_same_the_nearest_one_is_gone_on_from(desk, older, newer, asked, nearest):
+    said = {"older": desk.call(ONE, "first", **older), "newer": desk.call(ONE, "first", **newer)}
+    assert said["older"].conversation_id != said["newer"].conversation_id
+    assert desk.call(TWO, "second", **asked).conversation_id == said[nearest].conversation_id
+
+
 def test_lost_turns_do_not_split_a_conversation(desk):
     first = desk.call(ONE, "first")
     late = desk.call([*THREE, assistant("third"), user("four")], "fourth")
@@ -190,8 +206,9 @@ def test_subtasks_are_numbered_by_the_order_of_their_tool_uses(desk):
 
 
 def test_a_task_is_waited_for_a_day(desk):
-    first = desk.call(ONE, [agent_use(1, "look")])
-    assert desk.call([user("look")], "x", after_s=25 * 3600).conversation_id != first.conversation_id
+    first = desk.call(ONE, [agent_use(1, "look"), agent_use(2, "search")])
+    assert desk.call([user("search")], "x", after_s=23 * 3600).conversation_id == first.conversation_id
+    assert desk.call([user("look")], "x", after_s=2 * 3600).conversation_id != first.conversation_id
 
 
 def test_another_agent_of_a_session_is_a_subtask_of_the_one_it_works_for(desk):

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
-from raworc.domain.conversations import Known, place
+from raworc.domain.conversations import Known, SessionKey, place
+from raworc.domain.digests import fingerprint, system_digest
 from raworc.recorder.relink import relink
 from raworc.recorder.rows import RecordedCall, build_row
 from raworc.services.linking import Linking
@@ -46,7 +47,8 @@ def recorded(said: Said, at: datetime, path: str = "/v1/messages") -> RequestRow
 
 def _messages(said: Said) -> tuple[dict, dict]:
     answer = {"type": "message", "content": blocks(said.answer), "usage": {"input_tokens": 3, "output_tokens": 4}}
-    return {"model": "m", "messages": said.messages, "tools": [{"name": "bash"}]}, answer
+    request = {"model": "m", "system": "Be brief", "messages": said.messages, "tools": [{"name": "bash"}]}
+    return request, answer
 
 
 def _chat(said: Said) -> tuple[dict, dict]:
@@ -169,6 +171,25 @@ async def test_a_call_that_comes_late_moves_those_that_came_before_it(db: Databa
     ((_, _, _, _, first_at, last_at, latest, count, tokens, *_),), branches, _ = await sums(db)
     assert (first_at, last_at, latest) == (late.created_at, last.created_at, last.id)
     assert (count, tokens, len(branches)) == (3, 21, 2)
+
+
+async def test_the_view_tells_where_a_call_stands(db: Database) -> None:
+    turns = [{"role": role, "content": role} for role in ("user", "assistant", "user", "assistant")]
+    first, second = (
+        recorded(Said(turns[:end], turns[end]["content"], 1, None, SessionKey("s-1")), BEGIN + timedelta(seconds=end))
+        for end in (1, 3)
+    )
+    await Recording(db, "node").load([first, second], NOWHERE)
+    await Linking(db).link()
+    columns = "current_message_hash, parent_message_hash, parent_request_id, link_source, session_key, system_hash"
+    async with db.reading() as conn:
+        rows = (await conn.execute(text(f"SELECT {columns} FROM api_requests ORDER BY created_at"))).all()  # noqa: S608  ours
+    opening, shared, whole = ((fingerprint(turns[:end], []).whole or b"").hex() for end in (1, 2, 3))
+    system = (system_digest("Be brief") or b"").hex()
+    assert [tuple(row) for row in rows] == [
+        (opening, None, None, "header", "s-1", system),
+        (whole, shared, first.id, "header", "s-1", system),
+    ]
 
 
 async def test_calls_without_messages_and_those_of_other_paths_have_no_place(db: Database) -> None:
