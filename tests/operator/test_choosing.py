@@ -130,7 +130,7 @@ async def test_where_no_rule_matches_a_model_is_asked_and_the_call_is_the_turns_
         assert "You are other" in call["system"][0]["text"]
         row = await place.turn_row(turn_id)
         assert row.model_calls == 2
-        assert row.summary_tokens > 0
+        assert row.stepless_tokens > 0
 
 
 class Deaf(Model):

@@ -106,7 +106,7 @@ async def test_a_summary_is_one_of_the_calls_that_a_turn_may_make(place: World, 
     assert row.error["code"] == "turn_limit"
     assert row.model_calls == len(models[0].asked) == most
     assert models[0].summaries == summaries
-    assert (row.summary_tokens > 0) == (summaries > 0)
+    assert (row.stepless_tokens > 0) == (summaries > 0)
 
 
 async def test_a_summary_uses_the_tokens_that_a_turn_may_use(place: World):
@@ -123,7 +123,7 @@ async def test_a_summary_uses_the_tokens_that_a_turn_may_use(place: World):
     row = await place.turn_row(turn_id)
     assert (row.error["code"], row.model_calls) == ("token_limit", 2)
     assert len(models[0].asked) == 2, "the other turn's, and the summary"
-    assert row.summary_tokens >= 20
+    assert row.stepless_tokens >= 20
 
 
 async def test_what_is_cleared_meanwhile_is_not_brought_back_by_a_summary(place: World):

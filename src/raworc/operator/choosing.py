@@ -112,7 +112,7 @@ class Choosing:
     async def _spend(self, *, calls: int = 0, tokens: int = 0) -> None:
         work, steps = self._work, self._desk.steps
         await patiently(lambda: steps.spend(self._hold, work.turn_id, calls=calls, tokens=tokens))
-        self._work = replace(work, model_calls=work.model_calls + calls, summary_tokens=work.summary_tokens + tokens)
+        self._work = replace(work, model_calls=work.model_calls + calls, stepless_tokens=work.stepless_tokens + tokens)
 
 
 def _is_kept_from_models(candidates: Sequence[Brief], given: object) -> bool:

@@ -110,7 +110,7 @@ class Turn:
         self._work = work = chosen.work
         self._calls = Asking(self._desk, self._hold, self._stop, work)
         self._steps = [step for step in work.present.steps if step.state != "started"]
-        self._model_calls, self._summary_tokens = work.model_calls, work.summary_tokens
+        self._model_calls, self._stepless_tokens = work.model_calls, work.stepless_tokens
         self._history = History(work, soft_limit=self._desk.soft_limit_tokens)
         self._bench = Bench(self._place, work, self._desk.knowledge, self._stop)
         self._rules = guardrails(work.agent.guardrails)
@@ -226,11 +226,11 @@ class Turn:
 
     async def _spend(self, *, calls: int = 0, tokens: int = 0) -> None:
         """Count what a summary takes as the turn's own."""
-        self._model_calls, self._summary_tokens = self._model_calls + calls, self._summary_tokens + tokens
+        self._model_calls, self._stepless_tokens = self._model_calls + calls, self._stepless_tokens + tokens
         await patiently(lambda: self._desk.steps.spend(self._hold, self._work.turn_id, calls=calls, tokens=tokens))
 
     async def _spent(self) -> Failure | None:
-        spent = self._rules.spent(self._summary_tokens + sum(step.tokens for step in self._steps))
+        spent = self._rules.spent(self._stepless_tokens + sum(step.tokens for step in self._steps))
         if spent is not None or self._rules.max_turn_cost_usd is None:
             return spent
         turn_id, last_call = self._work.turn_id, self._calls.last_call

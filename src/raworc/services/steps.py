@@ -49,7 +49,7 @@ class Work:
     turn_id: TurnId
     attempts: int
     model_calls: int
-    summary_tokens: int
+    stepless_tokens: int
     present: PastTurn
     past: list[PastTurn]
     agent: Brief
@@ -197,7 +197,7 @@ class Steps:
                 turn_id,
                 taken.attempts,
                 taken.model_calls,
-                taken.summary_tokens,
+                taken.stepless_tokens,
                 taken.present,
                 taken.past,
                 parties.agent,

@@ -262,7 +262,7 @@ turns = Table(
     Column("attempts", Integer, nullable=False, server_default=text("0")),  # since the last new segment
     Column("attempt_epoch", BigInteger),  # the hold that was counted last: asking again under it counts once
     Column("model_calls", Integer, nullable=False, server_default=text("0")),
-    count_column("summary_tokens"),  # of model calls that made summaries, which are no steps
+    count_column("stepless_tokens"),  # of model calls that are no steps: summaries, and who answers
     count_column("segment_count"),
     Column("cancel_reason", Text),  # set: cancel requested
     Column("created_by", Text),

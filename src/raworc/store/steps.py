@@ -55,7 +55,7 @@ class Taken:
 
     attempts: int
     model_calls: int
-    summary_tokens: int
+    stepless_tokens: int
     present: PastTurn
     past: list[PastTurn]
     agent: Brief | None
@@ -91,7 +91,7 @@ async def take(
     return Taken(
         own.attempts,
         own.model_calls,
-        own.summary_tokens,
+        own.stepless_tokens,
         PastTurn(own.input, tuple(log), told=own.told),
         past,
         None if own.agent[0] is None else Brief(*own.agent),
@@ -150,7 +150,7 @@ class _TakenRow:
         self.turn_id, self.status, self.input, self.answer, self.attempts, self.model_calls = columns[:6]
         self.number, self.kind, self.state, self.content, self.tool_use_id, self.context_tokens = columns[6:12]
         self.tokens, self.turn_kind, self.told, self.summary, self.cutoff = columns[12:17]
-        self.summary_tokens, self.upstreams = columns[17:19]
+        self.stepless_tokens, self.upstreams = columns[17:19]
         self.agent_id, self.is_routed, self.agent_name = columns[19:22]
         self.agent = columns[22:]
 
@@ -182,13 +182,13 @@ counted AS (
     UPDATE turns SET attempts = attempts + (attempt_epoch IS DISTINCT FROM :epoch)::int, attempt_epoch = :epoch,
         model_calls = model_calls + (SELECT count(*) FROM begun)
     WHERE id = :turn_id
-    RETURNING id, attempts, model_calls, summary_tokens
+    RETURNING id, attempts, model_calls, stepless_tokens
 )
 SELECT t.id, t.status, t.input, t.output ->> 'text', counted.attempts, counted.model_calls,
        steps.number, steps.kind, steps.state, steps.content, steps.tool_use_id, steps.context_tokens, steps.tokens,
        t.kind, CASE WHEN t.id = cut.turn_id THEN cut.step ELSE 0 END,
        CASE WHEN t.id = present.id THEN cut.summary END, coalesce(cut.number, 0),
-       counted.summary_tokens,
+       counted.stepless_tokens,
        CASE WHEN t.id = present.id THEN (
            SELECT jsonb_agg(jsonb_build_array(u.name, u.provider, u.models, u.serves, u.is_own)) FROM (
                SELECT name, provider, models, false AS is_own, every_space OR EXISTS (
@@ -234,7 +234,7 @@ _ROUTE: Final = Statement(
 
 _SPEND: Final = Statement(
     text(
-        "UPDATE turns SET model_calls = model_calls + :calls, summary_tokens = summary_tokens + :tokens"
+        "UPDATE turns SET model_calls = model_calls + :calls, stepless_tokens = stepless_tokens + :tokens"
         " WHERE id = :turn_id"
     ).bindparams(
         bindparam("turn_id", type_=UUID), bindparam("calls", type_=Integer), bindparam("tokens", type_=BigInteger)

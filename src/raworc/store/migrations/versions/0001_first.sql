@@ -690,7 +690,7 @@ CREATE TABLE turns (
     attempts INTEGER DEFAULT 0 NOT NULL,
     attempt_epoch BIGINT,
     model_calls INTEGER DEFAULT 0 NOT NULL,
-    summary_tokens BIGINT DEFAULT 0 NOT NULL,
+    stepless_tokens BIGINT DEFAULT 0 NOT NULL,
     segment_count BIGINT DEFAULT 0 NOT NULL,
     cancel_reason TEXT,
     created_by TEXT,
