@@ -12,6 +12,7 @@ from pathlib import Path
 import anthropic
 import pytest
 
+from raworc.cli.program_trust import VARIABLES
 from stack import Stack
 from terminal import Shell
 
@@ -132,6 +133,7 @@ def test_variables_for_a_shell_and_for_programs(user: Shell, steady_stack: Stack
     assert told["OPENAI_BASE_URL"] == f"{steady_stack.url}/v1"
     assert told["OPENAI_API_KEY"] == told["ANTHROPIC_AUTH_TOKEN"]
     assert "ANTHROPIC_API_KEY" not in environ
+    assert not told.keys() & set(VARIABLES)  # this server needs no authority
     assert f"set -gx ANTHROPIC_BASE_URL {steady_stack.url}" in user.here("env", "--shell", "fish")
     assert "there is no shell 'cmd'" in user.here("env", "--shell", "cmd", code=1)
 

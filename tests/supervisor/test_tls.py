@@ -238,6 +238,7 @@ def test_programs_of_node_and_of_python_trust_the_servers_authority(site: Site, 
     for program in ("claude", "codex"):
         done = raworc(site, program, **programs)
         assert (done.stdout.strip(), done.stderr) == ("200", "")
+    assert raworc(site, "claude", "--own-login", **programs).stdout.strip() == "401"  # heard, though not known
 
 
 def test_the_variables_for_other_programs_name_the_authority(site: Site, programs: dict[str, str]):
