@@ -100,6 +100,13 @@ async def spaces(admin: Api) -> AsyncIterator[Api]:
 
 
 @pytest.fixture
+async def organizations(admin: Api) -> AsyncIterator[Api]:
+    token = admin.http.headers["authorization"].removeprefix("Bearer ")
+    async with client_of(admin.served, token, "organizations") as api:
+        yield api
+
+
+@pytest.fixture
 async def space(spaces: Api) -> str:
     """A new space."""
     return await made_space(spaces)

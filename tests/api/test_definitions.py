@@ -2,7 +2,6 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -22,13 +21,6 @@ FIELDS |= {"knowledge_bases", "active", "created_at", "updated_at"}
 
 def fresh() -> str:
     return f"agent_{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-async def organizations(admin: Api) -> AsyncIterator[Api]:
-    token = admin.http.headers["authorization"].removeprefix("Bearer ")
-    async with client_of(admin.served, token, "organizations") as api:
-        yield api
 
 
 @pytest.fixture

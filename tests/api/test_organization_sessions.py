@@ -3,13 +3,12 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 
-from asking import Api, client_of, error_of
+from asking import Api, error_of
 from raworc.services import progress
 from raworc.services.progress import ResponseChanged, SegmentAdded, StateChanged
 from raworc.store import steps
@@ -23,13 +22,6 @@ FIELDS |= {"persistent_volume_id", "created_by", "parent_session_id", "agents", 
 FIELDS |= {"last_activity_at", "terminated_at", "termination_reason", "metadata"}
 MESSAGE_FIELDS = {"id", "session_id", "role", "content", "agent_id", "agent_name", "metadata", "created_at"}
 GOOD: dict[str, Any] = {"name": "work", "starting_prompt": "Begin"}
-
-
-@pytest.fixture
-async def organizations(admin: Api) -> AsyncIterator[Api]:
-    token = admin.http.headers["authorization"].removeprefix("Bearer ")
-    async with client_of(admin.served, token, "organizations") as api:
-        yield api
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -22,18 +21,6 @@ def fresh(kind: str = "thing") -> str:
 
 def under(contract: str, api: Api) -> Any:
     return client_of(api.served, api.http.headers["authorization"].removeprefix("Bearer "), contract)
-
-
-@pytest.fixture
-async def spaces(admin: Api) -> AsyncIterator[Api]:
-    async with under("spaces", admin) as api:
-        yield api
-
-
-@pytest.fixture
-async def organizations(admin: Api) -> AsyncIterator[Api]:
-    async with under("organizations", admin) as api:
-        yield api
 
 
 async def space(db: Database) -> str:
