@@ -1,4 +1,4 @@
-"""Which writing routes leave an entry in the audit log, looked at from outside."""
+"""What the audit log knows of writes and of refusals, looked at from outside."""
 
 from sqlalchemy import text
 
@@ -39,3 +39,13 @@ async def since(db: Database, number: int) -> list[str]:
     async with db.reading() as conn:
         query = text("SELECT verb || ' ' || resource FROM audit WHERE number > :number AND allowed ORDER BY number")
         return list(await conn.scalars(query, {"number": number}))
+
+
+async def refusals(db: Database) -> int:
+    """How many refusals there are, those that are only counted included."""
+    async with db.reading() as conn:
+        query = text(
+            "SELECT (SELECT coalesce(sum(coalesce((details ->> 'repeated')::int, 1)), 0) FROM audit WHERE NOT allowed)"
+            " + (SELECT coalesce(sum(count), 0) FROM denials)"
+        )
+        return await conn.scalar(query)

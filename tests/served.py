@@ -103,9 +103,12 @@ async def reply(send: Send, body: bytes) -> None:
 
 @asynccontextmanager
 async def serve(
-    app: ASGIApp, options: EdgeOptions, sockets: Sequence[str] = (), *, keep_alive_s: float = 5
+    app: ASGIApp, options: EdgeOptions, sockets: Sequence[str] = (), *, keep_alive_s: float = 300
 ) -> AsyncIterator[Served]:
-    """Serve ``app`` on a free port and on Unix sockets of these names beside ``options.door_socket``."""
+    """Serve ``app`` on a free port and on Unix sockets of these names beside ``options.door_socket``.
+
+    Connections rest for longer than clients keep them, who would otherwise meet one that closes just then.
+    """
     folder = Path(options.door_socket).parent
     bound = [socket.create_server(("127.0.0.1", 0))]
     bound[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvloop does; asyncio leaves it here

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from asking import Api, client_of
-from deeds import LOOKED_FOR_ELSEWHERE, WRITING, newest, since
+from deeds import LOOKED_FOR_ELSEWHERE, WRITING, newest, refusals, since
 from raworc.api.app import ROUTES
 from raworc.api.routes import Route
 from raworc.keys import load_keys
@@ -289,7 +289,9 @@ async def test_everybody_is_answered_what_he_may(crowd: Crowd, route: Route, db:
             assert await status_of(crowd.nobody, route, around, row.body, token) == 401, who
         for api, status in ((crowd.stranger, row.stranger), (crowd.helper, row.helper), (around.owner, row.owner)):
             if status == 403:
+                known = await refusals(db)
                 assert await status_of(api, route, around, row.body) == 403
+                assert await refusals(db) == known + 1, "the refusal is not in the audit log"
         assert await everything(db) == before
         if row.owner != 403:
             assert await status_of(around.owner, route, around, row.body) == row.owner

@@ -145,7 +145,9 @@ async def _find(conn: AsyncConnection, caller: Caller, space: str, key: str, ver
     """One that the caller may ``verb``; what he may see of it decides how he is refused."""
     if not may(caller.grants, "get", RESOURCE, space=space) and not may(caller.grants, verb, RESOURCE, space=space):
         seen = may(caller.grants, "get", spaces.RESOURCE, space=space)
-        raise Hidden(_absent(space, key).message if seen else spaces.absent(space).message)
+        absent = _absent(space, key) if seen else spaces.absent(space)
+        is_there = await store.find(conn, storable_text(space), storable_text(key)) is not None
+        raise Hidden(absent.message) if is_there else absent
     allowed = may(caller.grants, verb, RESOURCE, space=space)
     await check_reach(conn, caller, verb if allowed else "get", RESOURCE, space)
     row = await _known(conn, space, key)
