@@ -4,10 +4,13 @@ It stands where uvicorn's protocol has a ``RequestResponseCycle``, and is the ga
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
+from urllib.parse import unquote
 
+import httptools
 import structlog
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -18,6 +21,8 @@ from raworc.logs import frames
 from raworc.wire.peer import Left, Line, Peer, TooLarge
 
 Header = tuple[bytes, bytes]
+Target = tuple[str, str, bytes]
+"""The path, decoded; the path as it came, with the query; the query."""
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _INTERNAL: Final = b"Internal Server Error"
@@ -35,11 +40,15 @@ class Calls(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What calls of one connection have in common. ``answered`` is called whenever one of them is."""
+    """What calls of one connection have in common. ``answered`` is called whenever one of them is.
+
+    ``tasks``: all that serve requests; a call's own leaves them at its end.
+    """
 
     transport: Corked
     flow: FlowControl
     loop: asyncio.AbstractEventLoop
+    tasks: set[asyncio.Task[None]]
     answered: Callable[[], None]
 
 
@@ -61,7 +70,7 @@ class CallCycle:
     _left_bytes: int | None = None  # None: the answer comes in chunks
 
     def __init__(
-        self, way: Way, method: str, target: tuple[str, str, bytes], headers: list[Header], every_answer: list[Header]
+        self, way: Way, method: str, target: Target, headers: list[Header], every_answer: list[Header]
     ) -> None:
         self.method = method
         self.path, self.target, self.query = target
@@ -83,6 +92,7 @@ class CallCycle:
         except Exception as error:  # noqa: BLE001  one call's defect must not reach another one
             log.error("model call failed", error=type(error).__name__, at=frames(error))  # noqa: TRY400  as in app.py
         finally:
+            self._way.tasks.discard(self.call)
             self._end()
 
     def take(self, piece: bytes) -> None:
@@ -161,9 +171,14 @@ class CallCycle:
         if last:
             self._complete()
 
+    @property
+    def keeps_up(self) -> bool:
+        """See ``Line``."""
+        return not self._way.flow.write_paused or self.disconnected
+
     async def writable(self) -> None:
         """See ``Line``."""
-        if self._way.flow.write_paused and not self.disconnected:
+        if not self.keeps_up:
             await self._way.flow.drain()
 
     @property
@@ -192,6 +207,15 @@ class CallCycle:
         self.keep_alive = False
         self.start(500, [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(_INTERNAL))])
         self.piece(_INTERNAL, last=True)
+
+
+@functools.lru_cache(maxsize=256)
+def target_of(url: bytes) -> Target:
+    """What a request asks for. Raises ``httptools.HttpParserInvalidURLError``."""
+    parsed = httptools.parse_url(url)
+    raw_path, query = parsed.path.decode("ascii"), parsed.query or b""
+    target = f"{raw_path}?{query.decode('latin-1')}" if query else raw_path
+    return unquote(raw_path) if "%" in raw_path else raw_path, target, query
 
 
 def _chunk(data: bytes) -> bytes:

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Literal, cast
-from urllib.parse import unquote
 
 import httptools
 from uvicorn.config import Config
@@ -18,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from raworc.api.corked import Corked
-from raworc.api.cycle import CallCycle, Calls, Way
+from raworc.api.cycle import CallCycle, Calls, Target, Way, target_of
 from raworc.api.dispatch import Dispatcher
 from raworc.api.preamble import MAX_PREAMBLE_BYTES, read_preamble
 from raworc.api.refusals import refusal
@@ -95,7 +94,7 @@ class EdgeProtocol(HttpToolsProtocol):
         """Learn which listener this is; a Unix socket that we do not know is closed."""
         corked = Corked(transport, self.loop)
         super().connection_made(cast("asyncio.Transport", corked))
-        self._way = Way(corked, self.flow, self.loop, self.on_response_complete)
+        self._way = Way(corked, self.flow, self.loop, self.tasks, self.on_response_complete)
         kind = _listener_kind(transport.get_extra_info("sockname"), self.options)
         if kind is None:
             transport.abort()
@@ -166,18 +165,15 @@ class EdgeProtocol(HttpToolsProtocol):
         if self.parser is None or self.parser.get_http_version() not in _VERSIONS:
             raise self._because(_NOT_HTTP)
         self._phase = "body"
-        url = httptools.parse_url(self.url)
-        raw_path = url.path.decode("ascii")
-        path = unquote(raw_path) if "%" in raw_path else raw_path
+        target = target_of(self.url)
+        path = target[0]
         method = self.parser.get_method().decode("ascii")
         peer = cast("Peer", self._peer)
         calls = self._dispatcher.calls(method, path, peer.listener) if self._dispatcher else None
         if calls is None:
             self._serve(peer)
         else:
-            query = url.query or b""
-            target = f"{raw_path}?{query.decode('latin-1')}" if query else raw_path
-            self._call(calls, method, (path, target, query), peer)
+            self._call(calls, method, target, peer)
 
     def _is_large(self) -> bool:
         """Only asked where more came than a head may have: adding up costs as much as reading it."""
@@ -202,7 +198,7 @@ class EdgeProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._unanswered.append(self.cycle)
 
-    def _call(self, calls: Calls, method: str, target: tuple[str, str, bytes], peer: Peer) -> None:
+    def _call(self, calls: Calls, method: str, target: Target, peer: Peer) -> None:
         """A model call: as uvicorn's own, with a cycle of ours."""
         cycle = CallCycle(cast("Way", self._way), method, target, self.headers, self.server_state.default_headers)
         cycle.peer = self._speaking(peer, cycle.named)
@@ -222,8 +218,7 @@ class EdgeProtocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
             return
         cycle.call = self.loop.create_task(cycle.run_asgi(app))
-        self.tasks.add(cycle.call)
-        cycle.call.add_done_callback(self.tasks.discard)
+        self.tasks.add(cycle.call)  # until it ends
 
     def on_body(self, body: bytes) -> None:
         """A piece of a request's body; what follows an answer is for nobody."""

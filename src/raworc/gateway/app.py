@@ -19,6 +19,7 @@ from raworc.gateway.forward import CLIENT_DISCONNECTED, Relay
 from raworc.gateway.routing import Routing
 from raworc.gateway.spool import Entry, Spool, SpoolFull
 from raworc.gateway.upstreams import Call
+from raworc.ids import Ids
 from raworc.metrics import Metrics
 from raworc.wire.anthropic import STORAGE_FULL, read_head
 from raworc.wire.frames import AnswerHead, CallStart
@@ -53,10 +54,11 @@ class GatewayApp:
         self._spool = spool
         self._limits = limits
         self._metrics = metrics or Metrics()
+        self._ids = Ids()
 
     async def serve(self, line: Line) -> None:
         """Serve one HTTP request."""
-        exchange = Exchange(line)
+        exchange = Exchange(line, self._ids.new())
         if exchange.path.startswith("/v1/"):
             try:
                 await self._model_call(exchange)

@@ -3,13 +3,13 @@
 import asyncio
 import time
 import uuid
+from collections.abc import Sequence
 
 import msgspec
 
 from raworc.domain.wires import Wire, wire_of
 from raworc.gateway.callers import CallerKind, Refused
 from raworc.gateway.spool import Entry
-from raworc.ids import new_id
 from raworc.wire.encoding import decoded
 from raworc.wire.errors import ID_HEADERS, error_on, status_on
 from raworc.wire.frames import AnswerHead, Attempt, CallEnd
@@ -19,21 +19,22 @@ from raworc.wire.peer import Line, TooLarge
 class Exchange:
     """One call with its identity and its clock, whose times go into the record."""
 
-    def __init__(self, line: Line) -> None:
-        self.request_id = new_id()
+    entry: Entry | None = None
+    moved_to: str | None = None
+    attempts: Sequence[Attempt] = ()
+    first_byte_us: int | None = None
+    started = False
+    status = 0
+    caller: CallerKind = "none"
+
+    def __init__(self, line: Line, request_id: uuid.UUID) -> None:
+        self.request_id = request_id
         self.line = line
         self.method = line.method
         self.path = line.path
         self.header_list = line.headers
         self.headers = line.named
         self.wire: Wire = wire_of(self.path, self.headers)
-        self.entry: Entry | None = None
-        self.moved_to: str | None = None
-        self.attempts: list[Attempt] = []
-        self.first_byte_us: int | None = None
-        self.started = False
-        self.status = 0
-        self.caller: CallerKind = "none"
         self._began_ns = time.perf_counter_ns()
         self.at_us = time.time_ns() // 1000
 
@@ -76,7 +77,8 @@ class Exchange:
 
     async def piece(self, body: bytes, *, last: bool) -> None:
         """Send a piece of the answer once its client keeps up."""
-        await self.line.writable()
+        if not self.line.keeps_up:
+            await self.line.writable()
         self.line.piece(body, last=last)
 
     async def refuse(self, refusal: Refused) -> None:
@@ -108,8 +110,9 @@ class Exchange:
             self.entry.end(self._over(self.elapsed_us(), error_type, error_message), self.now_us())
 
     def _over(self, elapsed_us: int, error_type: str | None = None, error_message: str | None = None) -> CallEnd:
-        end = CallEnd(elapsed_us, self.first_byte_us, error_type, error_message)
-        end.account_id, end.attempts = self.moved_to, self.attempts
+        end = CallEnd(elapsed_us, self.first_byte_us, error_type, error_message, account_id=self.moved_to)
+        if self.attempts:
+            end.attempts = [*self.attempts]
         return end
 
 

@@ -106,13 +106,18 @@ class Relay:
             exchange.start(answer.status, headers)
         answer.hand_on(self._take)
         last = False
-        while chunk := await answer.next_chunk():
-            last = answer.whole
-            self._record(chunk, last=last)
-            await self._send(answer.status, headers, chunk, last=last)
-        if not last:
-            entry.flush()
-            await self._send(answer.status, headers, b"", last=True)
+        while not last:
+            chunk = await answer.next_chunk()
+            last = not chunk or answer.whole
+            if chunk:
+                self._record(chunk, last=last)
+            else:
+                entry.flush()
+            if not exchange.started:
+                exchange.start(answer.status, headers)
+            if last and entry.is_strict:
+                await entry.synced()
+            await exchange.piece(chunk, last=last)
 
     def _take(self, chunk: bytes) -> bool:
         """Pass a piece of a stream on without waking the call; False: that has to wait for the client."""
@@ -135,13 +140,6 @@ class Relay:
             exchange.last(chunk, elapsed_us)
         else:
             self._entry.chunk(chunk, exchange.at_us + elapsed_us)
-
-    async def _send(self, status: int, headers: list[tuple[bytes, bytes]], chunk: bytes, *, last: bool) -> None:
-        if not self._exchange.started:
-            self._exchange.start(status, headers)
-        if last:
-            await self._entry.synced()
-        await self._exchange.piece(chunk, last=last)
 
     async def _failed(self, error: UpstreamError) -> None:
         status, kind, message = _FAILURES[type(error)]

@@ -152,6 +152,11 @@ class Spool:
                 return
             del self._owed[0]
 
+    @property
+    def is_strict(self) -> bool:
+        """Whether an answer's end waits until it is on disk."""
+        return self._limits.strict
+
     async def synced(self) -> None:
         """In strict mode: return once everything appended so far is on disk. Otherwise at once."""
         if not self._limits.strict:
@@ -172,7 +177,8 @@ class Spool:
             return False
         self._size += length
         self._dirty = True
-        self._sync_task()
+        if self._syncing is None:
+            self._sync_task()
         if self._turning is None:
             self._turn_later()
         return True
@@ -281,6 +287,11 @@ class Entry:
         self.ended = True
         end.answer_bytes = self._bytes
         return self._spool.framing.pack(Kind.END, self._key, at_us, pack_struct(end))
+
+    @property
+    def is_strict(self) -> bool:
+        """See ``Spool.is_strict``."""
+        return self._spool.is_strict
 
     async def synced(self) -> None:
         """See ``Spool.synced``."""

@@ -10,7 +10,7 @@ Errors are one tree::
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -100,9 +100,9 @@ class Response:
         while chunk := await self._connection.next_chunk():
             yield chunk
 
-    async def next_chunk(self) -> bytes:
+    def next_chunk(self) -> Coroutine[None, None, bytes]:
         """The next piece of the body, none at its end. Raises as ``chunks()``."""
-        return await self._connection.next_chunk()
+        return self._connection.next_chunk()
 
     async def read(self) -> bytes:
         """The whole (rest of the) body. Raises as ``chunks()``."""
@@ -129,11 +129,11 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._idle_since = 0.0
         self._in_pool = False
+        self._parser = httptools.HttpResponseParser(self)  # between two answers it stands as it began
         self._begin()
 
     def _begin(self) -> None:
         """Forget the last call."""
-        self._parser = httptools.HttpResponseParser(self)
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.answered = False

@@ -29,6 +29,7 @@ MARK_BYTES: Final = 4
 MAX_DATA_BYTES: Final = 64 * 1024 * 1024
 OVERHEAD_BYTES: Final = _ENVELOPE.size + _INNER.size
 SUFFIX: Final = ".spool"
+_COPIED_BYTES: Final = 4096  # one piece less costs more than so long a copy
 
 T = TypeVar("T")
 
@@ -153,8 +154,11 @@ class Framing:
         self._seed = int.from_bytes(derived[MARK_BYTES : 2 * MARK_BYTES])
 
     def pack(self, kind: Kind, key: bytes, at_us: int, *data: bytes) -> list[bytes]:
-        """One frame as pieces for a gathering write; ``data`` is not copied. ``key`` has 16 bytes."""
+        """One frame as pieces for a gathering write; ``data`` is copied only where it is short. ``key`` has 16 bytes."""
         inner = _INNER.pack(kind, key, at_us)
+        if len(data) == 1 and len(data[0]) <= _COPIED_BYTES:
+            inner += data[0]
+            return [_ENVELOPE.pack(self._mark, len(inner), zlib.crc32(inner, self._seed)) + inner]
         checksum, length = zlib.crc32(inner, self._seed), len(inner)
         for piece in data:
             checksum = zlib.crc32(piece, checksum)

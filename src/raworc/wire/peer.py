@@ -82,6 +82,11 @@ class Line(Protocol):
         """A piece of the answer, of any size. After the last one nothing may follow."""
         ...
 
+    @property
+    def keeps_up(self) -> bool:
+        """Whether there is nothing to wait for by ``writable``."""
+        ...
+
     async def writable(self) -> None:
         """Wait for a client that does not keep up. Who does not, has his pieces gathered in memory."""
         ...
