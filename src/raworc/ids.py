@@ -15,6 +15,8 @@ WorkerId = NewType("WorkerId", uuid.UUID)
 
 _ID_BYTES: Final = 16
 _AT_ONCE: Final = 256
+_VERSION_4: Final = uuid.UUID(int=0, version=4).int
+_RANDOM: Final = uuid.UUID(int=(1 << 128) - 1, version=4).int ^ _VERSION_4
 
 
 def new_id() -> uuid.UUID:
@@ -23,7 +25,7 @@ def new_id() -> uuid.UUID:
 
 
 class Ids:
-    """Gives ids as ``new_id`` does, and asks the kernel for many at once. One process' own: a fork would repeat them."""
+    """Gives ids as ``new_id`` does, from bytes drawn for many at once. Of one process: a fork would repeat them."""
 
     def __init__(self) -> None:
         self._drawn: list[bytes] = []
@@ -33,4 +35,4 @@ class Ids:
         if not self._drawn:
             drawn = os.urandom(_AT_ONCE * _ID_BYTES)
             self._drawn = [drawn[at : at + _ID_BYTES] for at in range(0, len(drawn), _ID_BYTES)]
-        return uuid.UUID(bytes=self._drawn.pop(), version=4)
+        return uuid.UUID(int=int.from_bytes(self._drawn.pop()) & _RANDOM | _VERSION_4)

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from raworc.api.cycle import Calls
 from raworc.errors import RaworcError
+from raworc.wire.heading import Heading
 from raworc.wire.peer import SCOPE_KEY, Left, Peer, TooLarge
 
 
@@ -35,6 +36,7 @@ class MessageLine:
         self.target = scope["raw_path"].decode() + (f"?{self.query.decode('latin-1')}" if self.query else "")
         self.headers: list[tuple[bytes, bytes]] = list(scope["headers"])
         self.named = dict(self.headers)
+        self.heading = Heading(self.headers)
         self.peer: Peer = scope[SCOPE_KEY]
         self.call = cast("asyncio.Task[None]", asyncio.current_task())
         self.disconnected = False
@@ -63,8 +65,12 @@ class MessageLine:
     def piece(self, data: bytes, *, last: bool) -> None:
         self._waiting.put_nowait({"type": "http.response.body", "body": data, "more_body": not last})
 
+    @property
+    def keeps_up(self) -> bool:
+        return True
+
     async def writable(self) -> None:
-        pass
+        raise AssertionError
 
     @property
     def may_stream(self) -> bool:

@@ -60,6 +60,26 @@ def chunks(at: Gate) -> bytes:
     return b"".join(frame.data for frame in at.frames() if frame.kind is Kind.CHUNK)
 
 
+async def test_calls_of_one_connection_keep_their_own_headers_and_lengths(home: Path) -> None:
+    sent = [("a", "1"), ("a", "22"), ("b", "22"), ("b", "22"), ("a", "333")]
+    async with standin(answers(json_answer(b"{}"))) as upstream, routed(upstream, home) as at:
+        token = at.login()
+        async with at.served.wire() as wire:
+            for tag, body in sent:
+                lines = (
+                    f"POST /v1/messages HTTP/1.1\r\nx-api-key: {token}\r\nContent-Length: {len(body)}\r\nx-tag: {tag}"
+                )
+                await wire.send(f"{lines}\r\n\r\n{body}".encode())
+                assert (await wire.answer(30)).status == 200
+        passed = [(one.header(b"x-tag")[0].decode(), one.body.decode()) for one in upstream.seen]
+        assert passed == sent
+        assert {one.header(b"x-api-key")[0] for one in upstream.seen} == {KEY.encode()}
+        kept = [(start.headers, body.decode()) for start, body in starts(at)]
+        assert kept == [
+            ([(b"content-length", b"%d" % len(body)), (b"x-tag", tag.encode())], body) for tag, body in sent
+        ]
+
+
 async def test_any_call_passes_as_it_came_and_of_what_was_said_only_what_may_tell_usage_is_spooled(home: Path) -> None:
     said = b'{"odd" :\xff\x00 "answer"}'
     async with standin(answers(json_answer(said))) as upstream, routed(upstream, home) as at:

@@ -18,6 +18,7 @@ from raworc.gateway.speech_responses import RESPONSES as SCRIPTED_RESPONSES
 from raworc.gateway.upstreams import Call
 from raworc.recorder.rows import build_row
 from raworc.wire.frames import AnswerHead, CallStart
+from raworc.wire.heading import Heading
 
 
 def test_what_a_chat_used_and_cost() -> None:
@@ -205,7 +206,7 @@ def test_a_stream_amounts_to_the_answer_that_was_not_streamed(prompt: str, path:
         "input": prompt,
         "stream_options": {"include_usage": True},
     }
-    made = Call(uuid.uuid4(), "openai", "POST", path, [], b"", "t", "m", stream=True)
+    made = Call(uuid.uuid4(), "openai", "POST", path, Heading([]), b"", "t", "m", stream=True)
     answer = speech.answer(script(speech.asked(asked)), made, asked)
     row = build_row(call(path, asked, list(speech.events(answer, asked))))
     whole = answered(row)

@@ -34,7 +34,10 @@ START = CallStart(
 
 
 @given(
-    st.sampled_from(Kind), st.integers(0, 2**63), st.lists(st.binary(max_size=50), max_size=3), st.binary(max_size=9)
+    st.sampled_from(Kind),
+    st.integers(0, 2**63),
+    st.lists(st.binary(max_size=50), min_size=1, max_size=2),
+    st.binary(max_size=9),
 )
 def test_a_frame_comes_back(kind: Kind, at_us: int, data: list[bytes], before: bytes) -> None:
     packed = b"".join(FRAMING.pack(kind, KEY, at_us, *data))

@@ -18,9 +18,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from raworc.api.corked import Corked
 from raworc.errors import RaworcError
 from raworc.logs import frames
+from raworc.wire.heading import Header, Heading
 from raworc.wire.peer import Left, Line, Peer, TooLarge
 
-Header = tuple[bytes, bytes]
 Target = tuple[str, str, bytes]
 """The path, decoded; the path as it came, with the query; the query."""
 
@@ -38,7 +38,7 @@ class Calls(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Way:
     """What calls of one connection have in common. ``answered`` is called whenever one of them is.
 
@@ -50,6 +50,14 @@ class Way:
     loop: asyncio.AbstractEventLoop
     tasks: set[asyncio.Task[None]]
     answered: Callable[[], None]
+    heading: Heading | None = None  # the last call's
+
+    def heading_of(self, headers: list[Header]) -> Heading:
+        """That of the call before where it is the same."""
+        heading = self.heading
+        if heading is None or not heading.fits(headers):
+            heading = self.heading = Heading(headers)
+        return heading
 
 
 class CallCycle:
@@ -75,6 +83,7 @@ class CallCycle:
         self.method = method
         self.path, self.target, self.query = target
         self.headers = headers
+        self.heading = way.heading_of(headers)
         self.named = dict(headers)
         self.peer: Peer
         self.call: asyncio.Task[None]

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, Literal, cast
 
-import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -61,6 +60,7 @@ class EdgeProtocol(HttpToolsProtocol):
     """One connection. Give uvicorn a class made by :func:`edge_protocol`."""
 
     options: ClassVar[EdgeOptions]
+    _way: Way  # since it is connected
 
     def __init__(
         self,
@@ -83,7 +83,6 @@ class EdgeProtocol(HttpToolsProtocol):
         self._reason: RaworcError = _NOT_HTTP
         self._heard_at_s = 0.0
         self._unanswered: deque[Cycle] = deque()
-        self._way: Way | None = None
         self._resting: asyncio.TimerHandle | None = None
         self._resting_since_s = 0.0
         self._deadline: asyncio.TimerHandle | None = None
@@ -200,18 +199,20 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _call(self, calls: Calls, method: str, target: Target, peer: Peer) -> None:
         """A model call: as uvicorn's own, with a cycle of ours."""
-        cycle = CallCycle(cast("Way", self._way), method, target, self.headers, self.server_state.default_headers)
+        cycle = CallCycle(self._way, method, target, self.headers, self.server_state.default_headers)
         cycle.peer = self._speaking(peer, cycle.named)
-        parser = cast("httptools.HttpRequestParser", self.parser)
+        parser: Any = self.parser
         cycle.keep_alive = parser.get_http_version() != _VERSIONS[0] and parser.should_keep_alive()
         self.headers = list(self.headers)  # trailers are none of the call's headers
-        previous, self.cycle = cast("Cycle | None", self.cycle), cast("Any", cycle)
+        untyped: Any = cycle  # uvicorn knows its own only
+        previous: Cycle | None = self.cycle
+        self.cycle = untyped
         self._unanswered.append(cycle)
         if previous is None or previous.response_complete:
             self._start_asgi_task(cycle, calls)
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, cast("Any", calls)))
+            self.pipeline.appendleft((untyped, cast("Any", calls)))
 
     def _start_asgi_task(self, cycle: Cycle, app: Any) -> None:  # noqa: ANN401  an ASGI application, or Calls
         if not isinstance(cycle, CallCycle):

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from raworc.domain.redaction import without_credentials
 from raworc.domain.wires import keeps_bodies, may_tell_usage, puts_models_to_work
-from raworc.gateway.callers import Booking, Callers, Refused, check_credentials, claimed_train
+from raworc.gateway.callers import Booking, Callers, Refused, claimed_train
 from raworc.gateway.exchange import Exchange
 from raworc.gateway.forward import CLIENT_DISCONNECTED, Relay
 from raworc.gateway.routing import Routing
@@ -23,6 +23,7 @@ from raworc.ids import Ids
 from raworc.metrics import Metrics
 from raworc.wire.anthropic import STORAGE_FULL, read_head
 from raworc.wire.frames import AnswerHead, CallStart
+from raworc.wire.heading import Header, Heading
 from raworc.wire.peer import Left, Line
 
 _NO_ROOM: Final = [(b"retry-after", b"5"), STORAGE_FULL]
@@ -73,16 +74,16 @@ class GatewayApp:
     async def _model_call(self, exchange: Exchange) -> None:
         booking: Booking | None = None
         try:
-            check_credentials(exchange.header_list, exchange.headers)
-            booking = await self._callers.booking(exchange.line.peer, exchange.headers)
+            booking = await self._callers.booking(exchange.line.peer, exchange.line.heading)
             exchange.caller = booking.kind
             _adopt_id(exchange, booking)
             _check_path(exchange, booking)
             body = await exchange.body(self._limits.body_bytes)
             head = read_head(await exchange.readable(body) if exchange.is_encoded else body)
-            booking.check_model(exchange.method, head.model_name)
-            route = self._routing.choose(booking, exchange.wire, head.model_name, exchange.headers)
-            exchange.entry = self._begin(exchange, booking, route.name, body, head.model_name)
+            model = head.model_name
+            booking.check_model(exchange.method, model)
+            route = self._routing.choose(booking, exchange.wire, model, exchange.headers)
+            exchange.entry = self._begin(exchange, booking, route.name, body, model)
         except Refused as refusal:
             await self._refuse(exchange, booking, refusal)
         except SpoolFull as full:
@@ -95,10 +96,10 @@ class GatewayApp:
                 wire=exchange.wire,
                 method=exchange.method,
                 path=exchange.line.target,
-                headers=exchange.header_list,
+                heading=exchange.line.heading,
                 body=body,
                 train_id=booking.train_id,
-                model=head.model_name,
+                model=model,
                 stream=head.stream is True,
             )
             del body  # the call lets go of it once the answer begins
@@ -119,13 +120,13 @@ class GatewayApp:
             path=exchange.path,
             query=exchange.line.query.decode("latin-1"),
             caller=booking.kind if booking else "none",
-            train_id=booking.train_id if booking else claimed_train(exchange.headers),
+            train_id=booking.train_id if booking else claimed_train(exchange.line.heading),
             space=booking.space if booking else None,
             account_id=upstream,
             caller_id=booking.account_id if booking else None,
             session_id=booking.session_id if booking else None,
             turn_id=booking.turn_id if booking else None,
-            headers=without_credentials(exchange.header_list),
+            headers=_recorded(exchange),
             model=None if bodies else model,
             bodies=bodies,
             reads=not bodies and may_tell_usage(exchange.method, exchange.path),
@@ -149,6 +150,18 @@ class GatewayApp:
         if exchange.entry is not None:
             exchange.entry.head(AnswerHead(refusal.status, own=True), exchange.now_us())
         exchange.end(refusal.code.lower(), refusal.message)
+
+
+def _recorded(exchange: Exchange) -> list[Header]:
+    """The headers as they came, without credentials."""
+    before, behind = exchange.line.heading.once(_around_the_length)
+    length = exchange.headers.get(b"content-length")
+    return before if length is None else [*before, (b"content-length", length), *behind]
+
+
+def _around_the_length(heading: Heading) -> tuple[list[Header], list[Header]]:
+    at = heading.length_at or 0
+    return without_credentials(heading.listed[:at]), without_credentials(heading.listed[at:])
 
 
 def _adopt_id(exchange: Exchange, booking: Booking) -> None:

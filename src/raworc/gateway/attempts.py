@@ -28,6 +28,11 @@ class Attempts:
         self.account = route.name
         self.failed: list[Attempt] = []
 
+    @property
+    def moved_to(self) -> str | None:
+        """Who was asked last, if that is not who was asked first."""
+        return self.account if self.account != self._route.name else None
+
     async def answer(self, call: Call) -> Answer:
         """An answer, good or not, that the client is to see. ``call.body`` is gone then.
 

@@ -9,7 +9,7 @@ import base64
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, Protocol, TypeVar
@@ -23,6 +23,7 @@ from raworc.errors import RaworcError, Unauthorized, Unavailable
 from raworc.gateway.verdicts import Verdicts
 from raworc.services.tokens import ISSUER, LoginClaims, Tokens, WorkClaims
 from raworc.wire.anthropic import ERROR_TYPES
+from raworc.wire.heading import Heading
 from raworc.wire.peer import Door, Peer
 
 T = TypeVar("T")
@@ -165,15 +166,15 @@ class Callers:
         self._turns = asked.turns
         self._passthrough = passthrough
 
-    async def booking(self, peer: Peer | None, headers: dict[bytes, bytes]) -> Booking:
+    async def booking(self, peer: Peer | None, heading: Heading) -> Booking:
         """Who calls, once that is proven.
 
         Raises:
-            Refused: 401, 403 or 400 in the provider's words, or 529 while the database is away and nothing is
-                known of this token.
+            Refused: 401, 403 or 400 (also where a credential is sent twice) in the provider's words, or 529 while the
+                database is away and nothing is known of this token.
         """
         listener = peer.listener if peer is not None else "public"
-        credential = _credential(headers)
+        credential = heading.once(_credential)
         claims = self._claims(credential)
         if isinstance(claims, WorkClaims):
             if listener == "model" and claims.kind == "turn":
@@ -184,14 +185,14 @@ class Callers:
         if listener != "public":
             raise Refused(401, "Only the token of this turn or sandbox is valid here")
         if credential.startswith(PREFIX):
-            return await self._by_key(credential, headers)
-        train_id = _train_id(headers)
+            return await self._by_key(credential, heading)
+        train_id = heading.once(_train_id)
         if isinstance(claims, LoginClaims):
             if claims.agent_id is not None:
                 raise Refused(401, "An agent's own token is not valid here: log in with 'raworc login'")
             account = await _known(self._accounts, credential, "Invalid or expired token")
             return Booking("login", train_id, space=DEFAULT_SPACE, account_id=account.account_id)
-        if not (self._passthrough and peer is not None and peer.is_local) or not _bearer(headers):
+        if not (self._passthrough and peer is not None and peer.is_local) or not _bearer(heading.named):
             raise Refused(401, "Invalid credential: log in with 'raworc login' and use that token")
         return Booking("passthrough", train_id, space=DEFAULT_SPACE)
 
@@ -223,11 +224,11 @@ class Callers:
             return False
         return await self._turns.keeps_warm(claims.session_id, claims.epoch, claims.agent_id)
 
-    async def _by_key(self, key: str, headers: dict[bytes, bytes]) -> Booking:
+    async def _by_key(self, key: str, heading: Heading) -> Booking:
         use = self._keys.fresh(key) or await _known(self._keys, key, _BAD_KEY)
         if use.expires_at is not None and use.expires_at <= now():
             raise Refused(401, _BAD_KEY)
-        train_id = use.train_id or _train_id(headers)
+        train_id = use.train_id or heading.once(_train_id)
         return Booking("key", train_id, space=use.space, account_id=use.account_id, models=use.models)
 
 
@@ -240,22 +241,10 @@ async def _known(verdicts: Verdicts[T], credential: str, invalid: str) -> T:
         raise _overloaded(error) from None
 
 
-def check_credentials(headers: Sequence[tuple[bytes, bytes]], named: Mapping[bytes, bytes]) -> None:
-    """Nothing, where no credential is sent twice: one of the two would count, and the other be passed on as it is.
-
-    ``named``: the same by name. Raises Refused (400).
-    """
-    if len(headers) == len(named):
-        return
-    given = [name for name, _ in headers if name in _CREDENTIALS]
-    if len(set(given)) != len(given):
-        raise Refused(400, f"'{next(name for name in given if given.count(name) > 1).decode()}' is sent more than once")
-
-
-def claimed_train(headers: dict[bytes, bytes]) -> str:
+def claimed_train(heading: Heading) -> str:
     """The train that a refused call names, for its record only."""
     try:
-        return _train_id(headers)
+        return _train_id(heading)
     except Refused:
         return DEFAULT_TRAIN
 
@@ -272,8 +261,17 @@ def _overloaded(error: RaworcError) -> Refused:
     return Refused(529, f"Cannot check this token now: {error.message}", headers=[(b"retry-after", b"1")])
 
 
-def _credential(headers: dict[bytes, bytes]) -> str:
-    """The token of ``Authorization: Bearer`` or ``x-api-key``; of both, the one that looks like ours."""
+def _credential(heading: Heading) -> str:
+    """The token of ``Authorization: Bearer`` or ``x-api-key``; of both, the one that looks like ours.
+
+    None may be sent twice: one of the two would count, and the other be passed on as it is. Raises Refused (400).
+    """
+    headers = heading.named
+    if len(heading.listed) != len(headers):
+        given = [name for name, _ in heading.listed if name in _CREDENTIALS]
+        twice = next((name for name in given if given.count(name) > 1), None)
+        if twice is not None:
+            raise Refused(400, f"'{twice.decode()}' is sent more than once")
     bearer = _bearer(headers)
     key = headers.get(b"x-api-key", b"").decode("latin-1").strip()
     return key if key and (not bearer or _looks_like_ours(key)) else bearer
@@ -304,9 +302,9 @@ def _unpadded(part: str) -> bytes:
     return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
-def _train_id(headers: dict[bytes, bytes]) -> str:
+def _train_id(heading: Heading) -> str:
     for name in _TRAIN_HEADERS:
-        given = headers.get(name)
+        given = heading.named.get(name)
         if given is None:
             continue
         if _TRAIN.fullmatch(given) is None:

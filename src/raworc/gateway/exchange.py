@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import msgspec
 
@@ -32,7 +32,6 @@ class Exchange:
         self.line = line
         self.method = line.method
         self.path = line.path
-        self.header_list = line.headers
         self.headers = line.named
         self.wire: Wire = wire_of(self.path, self.headers)
         self._began_ns = time.perf_counter_ns()
@@ -142,11 +141,11 @@ def own_request_id(request_id: uuid.UUID) -> str:
     return f"req_{request_id.hex}"
 
 
-def identity(request_id: uuid.UUID, wire: Wire) -> list[tuple[bytes, bytes]]:
-    """The headers that name the call, the first of them where the wire's clients look for it."""
-    digits = request_id.hex.encode()
-    parts = (digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])
-    return [(ID_HEADERS[wire], b"req_" + digits), (b"x-raworc-request-id", b"-".join(parts))]
+def identity(request_id: uuid.UUID, wire: Wire, given: Container[bytes] = ()) -> list[tuple[bytes, bytes]]:
+    """The headers that name the call, the first where the wire's clients look for it, unless it is ``given``."""
+    own = (b"x-raworc-request-id", msgspec.json.encode(request_id)[1:-1])
+    name = ID_HEADERS[wire]
+    return [own] if name in given else [(name, own_request_id(request_id).encode()), own]
 
 
 def _too_large(limit_bytes: int) -> Refused:

@@ -7,7 +7,7 @@ ends the provider's call; a provider that breaks off mid-stream is told to the c
 import asyncio
 from typing import Final
 
-from raworc.domain.redaction import without_credentials
+from raworc.domain.redaction import CREDENTIAL_HEADERS, without_credentials
 from raworc.gateway.attempts import Attempts
 from raworc.gateway.callers import Refused
 from raworc.gateway.exchange import Exchange, HangUp, identity
@@ -23,7 +23,6 @@ from raworc.wire.client import (
     UpstreamTimeout,
 )
 from raworc.wire.ending import StreamEnd
-from raworc.wire.errors import ID_HEADERS
 from raworc.wire.frames import AnswerHead
 
 CLIENT_DISCONNECTED: Final = "client_disconnected"
@@ -45,16 +44,20 @@ class Relay:
     def __init__(self, exchange: Exchange, entry: Entry, route: Route) -> None:
         self._exchange = exchange
         self._entry = entry
-        self._first = route.name
         self._attempts = Attempts(route)
         self._events: StreamEnd | None = None
         self._keep_alive: KeepAlive | None = None
 
     async def run(self, call: Call) -> None:
         """From the provider's head to the end of the record. Never raises for what either side does."""
-        hang_up = HangUp(self._exchange.line)
+        exchange = self._exchange
+        hang_up = HangUp(exchange.line)
         try:
-            answer = await self._answer(call)
+            exchange.attempts = self._attempts.failed
+            try:
+                answer = await self._attempts.answer(call)
+            finally:
+                exchange.moved_to = self._attempts.moved_to
             try:
                 await self._pass_on(answer)
             finally:
@@ -66,39 +69,30 @@ class Relay:
             await self._failed(error)
         except Refused as refusal:
             hang_up.stop()
-            await self._exchange.refuse(refusal)
-            self._exchange.end(refusal.kind, refusal.message)
+            await exchange.refuse(refusal)
+            exchange.end(refusal.kind, refusal.message)
         except asyncio.CancelledError:
             hang_up.stop()
-            self._exchange.end(CLIENT_DISCONNECTED if hang_up.left else SERVER_STOPPED)
+            exchange.end(CLIENT_DISCONNECTED if hang_up.left else SERVER_STOPPED)
             if not hang_up.left:
                 raise
             asyncio.current_task().uncancel()  # pyright: ignore[reportOptionalMemberAccess]
         else:
             hang_up.stop()
-            self._exchange.end()
+            exchange.end()
         finally:
-            self._exchange.end("internal_error")  # only if nothing above did: no record stays open
-
-    async def _answer(self, call: Call) -> Answer:
-        exchange, attempts = self._exchange, self._attempts
-        exchange.attempts = attempts.failed
-        try:
-            return await attempts.answer(call)
-        finally:
-            exchange.moved_to = attempts.account if attempts.account != self._first else None
+            exchange.end("internal_error")  # only if nothing above did: no record stays open
 
     async def _pass_on(self, answer: Answer) -> None:
-        exchange, entry = self._exchange, self._entry
+        exchange, entry, line = self._exchange, self._entry, self._exchange.line
         headers = _passed_back(answer.headers)
         named = dict(headers)
         if _is_plain_event_stream(named):
             self._events = StreamEnd(exchange.wire, exchange.path)
             self._keep_alive = KeepAlive(exchange.line, self._events)
-        head = AnswerHead(answer.status, without_credentials(headers), account_id=exchange.moved_to)
-        entry.head(head, exchange.now_us())
-        own = identity(exchange.request_id, exchange.wire)
-        headers += own[1:] if ID_HEADERS[exchange.wire] in named else own
+        kept = headers if CREDENTIAL_HEADERS.isdisjoint(named) else without_credentials(headers)
+        entry.head(AnswerHead(answer.status, kept, account_id=exchange.moved_to), exchange.now_us())
+        headers += identity(exchange.request_id, exchange.wire, named)
         if not answer.ready:
             await asyncio.sleep(0)  # most often the first piece comes right behind the head
         if not answer.ready:
@@ -117,7 +111,9 @@ class Relay:
                 exchange.start(answer.status, headers)
             if last and entry.is_strict:
                 await entry.synced()
-            await exchange.piece(chunk, last=last)
+            if not line.keeps_up:
+                await line.writable()
+            line.piece(chunk, last=last)
 
     def _take(self, chunk: bytes) -> bool:
         """Pass a piece of a stream on without waking the call; False: that has to wait for the client."""
@@ -158,8 +154,11 @@ class Relay:
 
 
 def _passed_back(given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    dropped = _NOT_PASSED | names if (names := connection_names(given)) else _NOT_PASSED
-    return [header for header in given if header[0] not in dropped]
+    headers = [header for header in given if header[0] not in _NOT_PASSED]
+    if len(headers) == len(given):
+        return headers  # so none is ``Connection``, which may name others
+    names = connection_names(given)
+    return [header for header in headers if header[0] not in names] if names else headers
 
 
 def _is_plain_event_stream(known: dict[bytes, bytes]) -> bool:

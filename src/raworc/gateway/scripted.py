@@ -132,7 +132,7 @@ class ScriptedAnswer:
 
 
 def _header(call: Call, wanted: bytes) -> str:
-    return next((value.decode("latin-1") for name, value in call.headers if name == wanted), "")
+    return call.heading.named.get(wanted, b"").decode("latin-1")
 
 
 def _request(call: Call) -> Json:

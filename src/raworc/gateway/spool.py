@@ -281,7 +281,7 @@ class Entry:
 
     def _frames(self, data: bytes, at_us: int) -> list[bytes]:
         self._bytes += len(data)
-        return [*self._head, *self._spool.framing.pack(Kind.CHUNK, self._key, at_us, data)]
+        return [*self._head, *self._spool.framing.pack(Kind.CHUNK, self._key, at_us, b"", data)]
 
     def _end(self, end: CallEnd, at_us: int) -> list[bytes]:
         self.ended = True

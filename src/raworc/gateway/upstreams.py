@@ -1,7 +1,7 @@
 """One upstream as a call meets it: where it is, what it is called with, and which headers go along."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -12,6 +12,7 @@ from raworc.domain.wires import Wire
 from raworc.errors import Unavailable
 from raworc.gateway.callers import Refused
 from raworc.wire.client import Client, Headers, Reach, Target
+from raworc.wire.heading import Header, Heading
 
 _KEPT_HERE: Final = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding"
@@ -26,12 +27,10 @@ _BETA: Final = b"anthropic-beta"
 _OAUTH_BETA: Final = b"oauth-2025-04-20"
 _ANTHROPIC_OAUTH: Final = "sk-ant-oat"
 
-Header = tuple[bytes, bytes]
-
 
 @dataclass
 class Call:
-    """One request to a provider in the shapes of ``wire``. ``path`` carries the query; ``headers`` are the client's.
+    """One request to a provider in the shapes of ``wire``. ``path`` carries the query; ``heading`` is the client's.
 
     ``body`` is empty once the answer began: nobody needs it any more.
     """
@@ -40,7 +39,7 @@ class Call:
     wire: Wire
     method: str
     path: str
-    headers: Headers
+    heading: Heading
     body: bytes
     train_id: str
     model: str | None
@@ -70,7 +69,7 @@ class Answer(Protocol):
         """Let ``take`` have each piece that comes while its reader waits, but for the last; False: it must wait."""
         ...
 
-    async def next_chunk(self) -> bytes:
+    def next_chunk(self) -> Awaitable[bytes]:
         """The next piece of the body, none at its end."""
         ...
 
@@ -142,15 +141,26 @@ class Provider:
         self._credential = credential
         self._id = upstream_id
         self._renewing = renewing
+        self._lines_on: dict[Wire, Callable[[Heading], bytes]] = {
+            "anthropic": lambda heading: self._lines(heading, "anthropic"),
+            "openai": lambda heading: self._lines(heading, "openai"),
+        }
 
     async def open(self, call: Call) -> Answer:
         """See ``Upstream``."""
         credential = self._credential
         if isinstance(credential, OAuth) and credential.is_over(now()):
             credential = self._credential = await self._renewed(credential)
-        headers = passed_on(call.headers, without=_CREDENTIALS)
-        _add_credential(headers, credential, call.wire)
-        return await self._address.client.open(call.method, self._address.path(call.path), headers, call.body)
+        if isinstance(credential, OAuth):
+            lines = self._lines(call.heading, call.wire)  # they change with its tokens
+        else:
+            lines = call.heading.once(self._lines_on[call.wire])
+        return await self._address.client.send(call.method, self._address.path(call.path), lines, call.body)
+
+    def _lines(self, heading: Heading, wire: Wire) -> bytes:
+        headers = passed_on(heading.listed, without=_CREDENTIALS)
+        _add_credential(headers, self._credential, wire)
+        return self._address.client.lines(headers)
 
     async def _renewed(self, held: OAuth) -> OAuth:
         try:
@@ -172,8 +182,11 @@ class Passthrough:
 
     async def open(self, call: Call) -> Answer:
         """See ``Upstream``."""
-        headers = passed_on(call.headers)
-        return await self._address.client.open(call.method, self._address.path(call.path), headers, call.body)
+        lines = call.heading.once(self._lines)
+        return await self._address.client.send(call.method, self._address.path(call.path), lines, call.body)
+
+    def _lines(self, heading: Heading) -> bytes:
+        return self._address.client.lines(passed_on(heading.listed))
 
 
 class Lost:

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from raworc.wire.connection import (
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+_BODILESS: Final = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,15 @@ class Client:
         Raises:
             UpstreamError: as the tree above.
         """
-        request = self._request(method, path, headers, body)
+        return await self.send(method, path, self.lines(headers), body)
+
+    def lines(self, headers: Headers) -> bytes:
+        """The lines of a request's headers, for ``send``: the same for all requests that have the same."""
+        return b"\r\n".join([self._host_line, *[b": ".join(header) for header in headers], b""])
+
+    async def send(self, method: str, path: str, lines: bytes, body: bytes) -> Response:
+        """As ``open``, with headers as ``lines`` of this client gave them."""
+        request = self._request(method, path, lines, body)
         connection = self._kept()
         if connection is not None:
             try:
@@ -143,12 +154,11 @@ class Client:
         while self._pool.idle:
             self._pool.idle.pop().abort()
 
-    def _request(self, method: str, path: str, headers: Headers, body: bytes) -> bytes:
-        first = f"{method} {self._target.prefix}{path} HTTP/1.1".encode("latin-1")
-        lines = [first, self._host_line, *[b": ".join(header) for header in headers]]
-        if body or method not in {"GET", "HEAD"}:
-            lines.append(b"content-length: %d" % len(body))
-        return b"\r\n".join([*lines, b"", body])
+    def _request(self, method: str, path: str, lines: bytes, body: bytes) -> bytes:
+        first = f"{method} {self._target.prefix}{path} HTTP/1.1\r\n".encode("latin-1")
+        if body or method not in _BODILESS:
+            return b"%b%bcontent-length: %d\r\n\r\n%b" % (first, lines, len(body), body)
+        return b"%b%b\r\n" % (first, lines)
 
     def _kept(self) -> Connection | None:
         while self._pool.idle:

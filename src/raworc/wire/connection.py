@@ -10,7 +10,7 @@ Errors are one tree::
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -100,7 +100,7 @@ class Response:
         while chunk := await self._connection.next_chunk():
             yield chunk
 
-    def next_chunk(self) -> Coroutine[None, None, bytes]:
+    def next_chunk(self) -> Awaitable[bytes]:
         """The next piece of the body, none at its end. Raises as ``chunks()``."""
         return self._connection.next_chunk()
 
@@ -335,7 +335,6 @@ class Connection(asyncio.Protocol):
         if self.status not in _INFORMATIONAL:
             self._head_done = True
             self.complete = self._bodiless  # the parser would wait for a body, so this connection serves no other
-            self._wake()
 
     def on_body(self, body: bytes) -> None:
         """httptools': a piece of the body."""

@@ -29,7 +29,6 @@ MARK_BYTES: Final = 4
 MAX_DATA_BYTES: Final = 64 * 1024 * 1024
 OVERHEAD_BYTES: Final = _ENVELOPE.size + _INNER.size
 SUFFIX: Final = ".spool"
-_COPIED_BYTES: Final = 4096  # one piece less costs more than so long a copy
 
 T = TypeVar("T")
 
@@ -153,17 +152,13 @@ class Framing:
         self._mark = derived[:MARK_BYTES]
         self._seed = int.from_bytes(derived[MARK_BYTES : 2 * MARK_BYTES])
 
-    def pack(self, kind: Kind, key: bytes, at_us: int, *data: bytes) -> list[bytes]:
-        """One frame as pieces for a gathering write; ``data`` is copied only where it is short. ``key`` has 16 bytes."""
-        inner = _INNER.pack(kind, key, at_us)
-        if len(data) == 1 and len(data[0]) <= _COPIED_BYTES:
-            inner += data[0]
-            return [_ENVELOPE.pack(self._mark, len(inner), zlib.crc32(inner, self._seed)) + inner]
+    def pack(self, kind: Kind, key: bytes, at_us: int, data: bytes, body: bytes = b"") -> list[bytes]:
+        """One frame as pieces for a gathering write; ``body`` follows ``data`` and is not copied. ``key`` has 16."""
+        inner = _INNER.pack(kind, key, at_us) + data
         checksum, length = zlib.crc32(inner, self._seed), len(inner)
-        for piece in data:
-            checksum = zlib.crc32(piece, checksum)
-            length += len(piece)
-        return [_ENVELOPE.pack(self._mark, length, checksum) + inner, *data]
+        if not body:
+            return [_ENVELOPE.pack(self._mark, length, checksum) + inner]
+        return [_ENVELOPE.pack(self._mark, length + len(body), zlib.crc32(body, checksum)) + inner, body]
 
     def length(self, buffer: bytes, offset: int = 0) -> int | None:
         """The whole length of the frame that begins at ``offset``, None when too few bytes are there to tell.

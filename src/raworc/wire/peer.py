@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 from raworc.errors import RaworcError
+from raworc.wire.heading import Heading
 
 SCOPE_KEY: Final = "raworc"
 ListenerKind = Literal["public", "door", "model"]
@@ -49,8 +50,9 @@ class TooLarge(Exception):
 class Line(Protocol):
     """One request whose head has come, and its answer. ``headers`` have lower-case names; ``target`` has the query.
 
-    ``named`` has the last value of each header, ``call`` is the task that serves it, ``refusal`` tells why the edge
-    ended it. ``on_left`` is called once when the client leaves before it is answered.
+    ``named`` has the last value of each header, ``heading`` what they say but for their length. ``call`` is the task
+    that serves it, ``refusal`` tells why the edge ended it. ``on_left`` is called once when the client leaves before
+    it is answered.
     """
 
     method: str
@@ -59,6 +61,7 @@ class Line(Protocol):
     query: bytes
     headers: list[tuple[bytes, bytes]]
     named: dict[bytes, bytes]
+    heading: Heading
     peer: Peer
     call: asyncio.Task[None]
     disconnected: bool
