@@ -205,7 +205,7 @@ class EdgeProtocol(HttpToolsProtocol):
         cycle.keep_alive = parser.get_http_version() != _VERSIONS[0] and parser.should_keep_alive()
         self.headers = list(self.headers)  # trailers are none of the call's headers
         untyped: Any = cycle  # uvicorn knows its own only
-        previous: Cycle | None = self.cycle
+        previous: Any = self.cycle
         self.cycle = untyped
         self._unanswered.append(cycle)
         if previous is None or previous.response_complete:
