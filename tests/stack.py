@@ -1,7 +1,8 @@
 """Real processes on a home and a database of their own: what end-to-end and fault tests run against.
 
-Processes are started as ``raworc up`` starts them (same programs, same inherited listeners), but each can be
-killed, stopped and started by the test. The port stays open across a server's restart, as it does there.
+Processes are started as ``raworc up`` starts them (same programs, same inherited listeners), but by the test, which
+can kill, stop and start each, and out of the worker's nursery. The port stays open across a server's restart, as it
+does there.
 """
 
 import json
@@ -9,7 +10,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from nursery import Process, nursery
 from raworc.client import Raworc
 from raworc.settings import DEFAULT_PASSWORD, Settings, child_environ
 from raworc.supervisor.home import prepare_home
@@ -37,7 +38,7 @@ class Stack:
         self._listeners: Listeners = open_listeners(replace(settings, port=0))
         self.settings = replace(settings, port=int(self._listeners.public.getsockname()[1]))
         self.url = self._listeners.address
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, Process] = {}
         self._clients: list[Raworc] = []
 
     def start(self, *names: str, program: Sequence[str] | None = None) -> None:
@@ -114,17 +115,12 @@ class Stack:
         listeners = self._listeners.descriptors if kind == "server" else ()
         (gate_end, gate), (reading, writing) = os.pipe(), os.pipe()
         os.write(gate, GO)
-        launch = Launch(name, os.getpid(), gate_end, writing, listeners or None)
-        arguments = program or ["-m", "raworc.supervisor.child", kind]
+        launch = Launch(name, nursery().pid, gate_end, writing, listeners or None)
+        arguments = [*(program or ["-m", "raworc.supervisor.child", kind]), msgspec.json.encode(launch).decode()]
         with self._log(name).open("ab") as log:
-            self._processes[name] = subprocess.Popen(
-                [sys.executable, *arguments, msgspec.json.encode(launch).decode()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(gate_end, writing, *listeners),
-                env=child_environ(self.settings),
-                start_new_session=True,
+            fds = (gate_end, writing, *listeners)
+            self._processes[name] = nursery().start(
+                arguments, env=child_environ(self.settings), output=log, pass_fds=fds
             )
         for descriptor in (gate_end, gate, writing):
             os.close(descriptor)

@@ -46,8 +46,8 @@ def children(pid: int) -> list[int]:
 
 
 def memory_mb(pid: int) -> float:
-    """What is resident of a process."""
-    return int(_field(pid, "VmRSS").split()[0]) / 1024
+    """What a process keeps in memory; pages of files not counted, which come in by being looked at."""
+    return int(_field(pid, "RssAnon").split()[0]) / 1024
 
 
 def _pids() -> list[int]:

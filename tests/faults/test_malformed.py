@@ -21,6 +21,7 @@ from cluster import clone, drop
 from conftest import short_home
 from faults.assault import Assault, Outcome, assaults, outcome
 from faults.counts import Counts
+from faults.host import memory_mb
 from raworc.client import Raworc
 from raworc.settings import Settings
 from raworc.supervisor.cluster import Cluster
@@ -86,13 +87,13 @@ def test_malformed_requests_harm_nobody(stack: Stack, counts: Counts) -> None:
     made = assaults(_SEED, token)
     _log_in_at_once(stack.url)
     asyncio.run(_attack(islice(made, _WARM_UP), host, port))
-    before_mb = _memory_mb(stack.pid("server"))
+    before_mb = memory_mb(stack.pid("server"))
 
     with _prober(host, port) as prober:
         tally = asyncio.run(_attack(islice(made, counts.malformed), host, port))
         measured = json.loads(prober.communicate(timeout=60)[0])
 
-    after_mb, probes = _memory_mb(stack.pid("server")), len(measured["took"])
+    after_mb, probes = memory_mb(stack.pid("server")), len(measured["took"])
     p99_ms, late_ms = _p99(measured["took"]), _p99(measured["late"])
     figures = f"{sum(tally.kinds.values())} requests {dict(tally.kinds)}, statuses {dict(tally.statuses)}"
     figures += (
@@ -135,11 +136,6 @@ def _prober(host: str, port: int) -> subprocess.Popen[str]:
 
 def _p99(found_ms: list[float]) -> float:
     return sorted(found_ms)[int(len(found_ms) * 0.99)]
-
-
-def _memory_mb(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
 def test_a_hang_and_a_failure_are_found() -> None:
