@@ -68,6 +68,7 @@ async def test_every_write_to_a_response_is_an_entry_with_ids_only(db, turns, se
     second = (await turns.start(ann, "demo", INPUT, when_busy="interrupt")).id
     await turns.change(ann, "demo", second, TurnChange(input=INPUT))
     await turns.change(ann, "demo", second, TurnChange(status="completed", output={"text": SECRET}))
+    await turns.change(ann, "demo", second, TurnChange(output={"key": SECRET}))  # after its end
     third = (await turns.start(ann, "demo", INPUT)).id
     await sessions.cancel(ann, "demo")
 
@@ -79,6 +80,7 @@ async def test_every_write_to_a_response_is_an_entry_with_ids_only(db, turns, se
         ("create-response", {"response": str(second)}),
         ("update-response", {"response": str(second), "input": "replaced"}),
         ("update-response", {"response": str(second), "status": "completed", "output": "appended"}),
+        ("update-response", {"response": str(second), "output": "appended"}),
         ("create-response", {"response": str(third)}),
         ("cancel", {"response": str(third)}),
     ]
