@@ -43,6 +43,14 @@ class Settings:
     proxy_headers: str = variable(
         "RAWORC_PROXY_HEADERS", "", "Proxies whose X-Forwarded-For and -Proto count: addresses, networks, commas."
     )
+    cors_origins: str = variable(
+        "RAWORC_CORS_ORIGINS",
+        "",
+        "Origins whose pages may use the API (`https://app.example`), with commas; or `*`.",
+    )
+    requests_per_minute: int = variable(
+        "RAWORC_REQUESTS_PER_MINUTE", 0, "What one account, or address, may ask of the API, by server process; 0: any."
+    )
     metrics_token: str | None = variable(
         "RAWORC_METRICS_TOKEN", None, "Bearer token that reads /metrics from other machines.", is_secret=True
     )

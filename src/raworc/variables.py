@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 from raworc.errors import BadRequest
 
 VARIABLE = "variable"
-_MAY_BE_ZERO = ("RAWORC_PORT", "RAWORC_DISK_FREE_MB", "RAWORC_BALLAST_MB", "RAWORC_RETENTION_DAYS")
+_MAY_BE_ZERO = (
+    "RAWORC_PORT",
+    "RAWORC_DISK_FREE_MB",
+    "RAWORC_BALLAST_MB",
+    "RAWORC_RETENTION_DAYS",
+    "RAWORC_REQUESTS_PER_MINUTE",
+)
 _T = TypeVar("_T")
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import Final
@@ -21,6 +22,7 @@ from raworc import __version__
 from raworc.api import exchange
 from raworc.api.agents import ROUTES as AGENT_ROUTES
 from raworc.api.contracts import BASE, Contracts, split
+from raworc.api.cors import Header, cors_headers, preflight
 from raworc.api.denials import kept
 from raworc.api.direct import Direct, DirectRoutes
 from raworc.api.documents import add_documents
@@ -28,13 +30,15 @@ from raworc.api.exchange import Exchange
 from raworc.api.metrics import ROUTES as METRICS_ROUTES
 from raworc.api.openapi import document_of
 from raworc.api.organizations import ROUTES as ORGANIZATIONS_ROUTES
+from raworc.api.pace import Pace
 from raworc.api.parts import ApiParts
 from raworc.api.problems import from_framework, from_validation, internal_error, problem
 from raworc.api.routes import Route, place
 from raworc.api.spaces import ROUTES as SPACES_ROUTES
 from raworc.api.system import ROUTES as SYSTEM_ROUTES
 from raworc.api.train import ROUTES as TRAIN_ROUTES
-from raworc.errors import BadRequest, RaworcError
+from raworc.domain.origins import Origins
+from raworc.errors import BadRequest, RateLimited, RaworcError
 from raworc.logs import frames
 from raworc.metrics import Metrics
 
@@ -52,7 +56,7 @@ _OF_TRAIN: Final = re.compile(r"/api/(?!v0(/|$))|/(token-stats|health)$")
 log = structlog.get_logger()
 
 
-def create_api(parts: ApiParts) -> "Api":
+def create_api(parts: ApiParts, guards: "Guards | None" = None) -> "Api":
     """The API over ``parts``."""
     app = FastAPI(
         title="Raworc",
@@ -73,7 +77,7 @@ def create_api(parts: ApiParts) -> "Api":
     documents = {name: partial(document_of, app, name, routes) for name, routes in DOCUMENTS.items()}
     add_documents(app, documents, default=parts.contract)
     contracts = Contracts(ROUTES, parts.contract, parts.accounts.contract_of)
-    return Api(app, parts.telemetry.metrics, contracts, DirectRoutes(app, ROUTES))
+    return Api(app, parts.telemetry.metrics, contracts, DirectRoutes(app, ROUTES), guards)
 
 
 def add_routes(app: FastAPI, routes: Sequence[Route]) -> None:
@@ -102,16 +106,30 @@ class _FilePath(PathConvertor):
     regex = r"[\s\S]*"
 
 
+@dataclass(frozen=True)
+class Guards:
+    """What is looked at before a request is served: whose page asks, and how often somebody does."""
+
+    origins: Origins = field(default_factory=Origins)
+    pace: Pace = field(default_factory=Pace)
+
+
 class Api:
     """What surrounds every request of the API."""
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, contracts: Contracts, direct: DirectRoutes | None = None
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        contracts: Contracts,
+        direct: DirectRoutes | None = None,
+        guards: Guards | None = None,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._contracts = contracts
         self._direct = direct
+        self._guards = guards or Guards()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; whatever goes wrong in it ends here."""
@@ -121,7 +139,7 @@ class Api:
         prefix, path = split(scope["path"])
         scope = {**scope, "path": path}
         current = exchange.begin(scope, prefix=prefix)
-        sending = _noting(current, send)
+        sending = _noting(current, cors_headers(self._guards.origins, scope), send)
         try:
             await self._route(current, scope)(scope, receive, sending)
         except Exception as error:  # noqa: BLE001  one request's defect must not reach another one
@@ -153,6 +171,13 @@ class Api:
         path: str = scope["path"]
         if "\0" in path or b"%00" in scope["query_string"]:
             return _answer(scope, BadRequest("The address holds a NUL character, which nothing here is named with"))
+        if (told := preflight(self._guards.origins, scope)) is not None:
+            return told
+        if path.startswith("/api/"):
+            try:
+                self._guards.pace.count(scope)
+            except RateLimited as error:
+                return _answer(scope, error)
         if not path.startswith(BASE):
             current.contract = TRAIN if _OF_TRAIN.match(path) else self._contracts.default
             return self._serve
@@ -180,12 +205,17 @@ async def _answered(direct: Direct, request: Request) -> Response:
         return _answer(request.scope, await kept(request, error))
 
 
-def _noting(current: Exchange, send: Send) -> Send:
+def _noting(current: Exchange, more: Sequence[Header], send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             current.status = message["status"]
             contract, request_id = current.contract.encode(), current.request_id.encode()
-            message["headers"] = [*message["headers"], (b"raworc-contract", contract), (b"x-request-id", request_id)]
+            message["headers"] = [
+                *message["headers"],
+                (b"raworc-contract", contract),
+                (b"x-request-id", request_id),
+                *more,
+            ]
         await send(message)
 
     return sending

@@ -43,7 +43,7 @@ class Contracts:
 
     def asked(self, scope: Scope, named: str | None) -> Contract:
         """The contract that a request asks for; ``named``: what its prefix or header says."""
-        wanted = named or self._claimed(_token(scope))
+        wanted = named or self._claimed(bearer_of(scope))
         return wanted if _is_contract(wanted) else self.default
 
     def serving(self, asked: Contract, method: str, path: str) -> Contract | None:
@@ -76,11 +76,12 @@ def split(path: str) -> tuple[Contract | None, str]:
     return (None, path) if found is None else (cast("Contract", found[1]), path[found.end() :])
 
 
-def _is_contract(name: str | None) -> TypeGuard[Contract]:
-    return name in CONTRACTS
-
-
-def _token(scope: Scope) -> str:
+def bearer_of(scope: Scope) -> str:
+    """The bearer token that a request carries, or nothing."""
     header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
     scheme, _, token = header.decode("latin-1").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _is_contract(name: str | None) -> TypeGuard[Contract]:
+    return name in CONTRACTS

@@ -27,6 +27,7 @@ from raworc.errors import (
     Forbidden,
     NotFound,
     PayloadTooLarge,
+    RateLimited,
     RaworcError,
     RequestTimeout,
     Unauthorized,
@@ -83,6 +84,8 @@ def dependencies_of(dependant: Dependant) -> Iterator[object]:
 def errors_of(route: Route, dependencies: Sequence[object]) -> list[type[RaworcError]]:
     """Every error that a route may answer with, by status."""
     found: list[type[RaworcError]] = [BadRequest, RaworcError, *route.fails]
+    if "/api/" in route.full_path:
+        found += [RateLimited]
     if any(isinstance(item, SignedIn | Permission) for item in dependencies):
         found += [Unauthorized, DatabaseUnavailable]
     if any(isinstance(item, Permission) for item in dependencies):

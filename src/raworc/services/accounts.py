@@ -135,11 +135,13 @@ class Accounts:
 
     def contract_of(self, token: str) -> str | None:
         """The contract that a token of ours was issued under, whether or not its account still counts."""
-        try:
-            claims = self._tokens.read(token)
-        except Unauthorized:
-            return None
-        return claims.contract if isinstance(claims, LoginClaims) else None
+        claims = self._login_claims(token)
+        return None if claims is None else claims.contract
+
+    def holder_of(self, token: str) -> uuid.UUID | None:
+        """The account that a token of ours was issued to, whether or not it still counts."""
+        claims = self._login_claims(token)
+        return None if claims is None else claims.account_id
 
     def issue(self, account: AccountRow, contract: str, ttl_s: int) -> LoginAnswer:
         """A token for an account, whoever asked for it."""
@@ -155,6 +157,13 @@ class Accounts:
     def close(self) -> None:
         """Let the threads go that check passwords."""
         self._passwords.close()
+
+    def _login_claims(self, token: str) -> LoginClaims | None:
+        try:
+            claims = self._tokens.read(token)
+        except Unauthorized:
+            return None
+        return claims if isinstance(claims, LoginClaims) else None
 
     async def _read(self, account_ids: frozenset[uuid.UUID]) -> dict[uuid.UUID, AccountRow]:
         async with self._db.reading() as conn:

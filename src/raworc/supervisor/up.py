@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from raworc.domain.forwarding import Proxies
+from raworc.domain.origins import Origins
 from raworc.logs import configure
 from raworc.settings import Settings, read_service_settings
 from raworc.supervisor.ballast import Ballast
@@ -39,6 +40,7 @@ def run_up(settings: Settings) -> None:
     """
     Certificate.of(settings)  # a bad one is told here, by us
     Proxies.parse(settings.proxy_headers)
+    Origins.parse(settings.cors_origins)
     prepare_home(settings)
     configure(settings, process="up", file=settings.logs_dir / "up.log")
     with claimed(settings) as tell:

@@ -8,12 +8,14 @@ from typing import cast
 from sqlalchemy import text
 from starlette.types import ASGIApp
 
-from raworc.api.app import create_api
+from raworc.api.app import Api, Guards, create_api
 from raworc.api.dispatch import Dispatcher
 from raworc.api.edge import EdgeOptions, EdgeProtocol, edge_protocol
+from raworc.api.pace import Pace
 from raworc.api.parts import ApiParts, TenantParts, TrainParts
 from raworc.api.routes import Contract
 from raworc.domain.forwarding import Proxies
+from raworc.domain.origins import Origins
 from raworc.domain.storage import Watermarks
 from raworc.gateway.app import GatewayApp, GatewayLimits
 from raworc.gateway.callers import Asked, Callers
@@ -126,7 +128,7 @@ async def server_parts(settings: Settings, process: str = "server") -> AsyncGene
             body_limit_bytes=settings.body_limit_bytes,
             blocking_timeout_s=settings.blocking_timeout_s,
         )
-        yield _ready_to_listen(settings, keys, metrics, Dispatcher(create_api(parts), gateway))
+        yield _ready_to_listen(settings, keys, metrics, Dispatcher(_api(settings, parts), gateway))
 
 
 @asynccontextmanager
@@ -234,6 +236,11 @@ def _edge(settings: Settings, keys: Keys) -> EdgeOptions:
         body_idle_timeout_s=settings.body_idle_timeout_s,
         write_timeout_s=settings.write_timeout_s,
     )
+
+
+def _api(settings: Settings, parts: ApiParts) -> Api:
+    pace = Pace(settings.requests_per_minute, parts.accounts.holder_of)
+    return create_api(parts, Guards(Origins.parse(settings.cors_origins), pace))
 
 
 def _ready(db: Database) -> Callable[[], Awaitable[None]]:
