@@ -1,9 +1,13 @@
 """What calls cost: every kind of token apart, at the call's own time, and nothing invented."""
 
-from datetime import UTC, datetime
+import random
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import genai_prices
 import pytest
+from genai_prices.data_snapshot import get_snapshot
+from genai_prices.types import CalcPrice, ModelPrice
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,3 +51,51 @@ def test_any_figures_have_a_price_that_can_be_stored(used: Usage, model: str) ->
     cost = price(model, used, AT).cost_usd
     assert cost is not None
     assert 0 <= cost < MILLION**2
+
+
+def by_the_table(model: str, used: Usage, at: datetime) -> Price:
+    """The same by the table's own sum."""
+    written = max(
+        used.cache_creation_input_tokens, used.cache_creation_5m_input_tokens + used.cache_creation_1h_input_tokens
+    )
+    counted = genai_prices.Usage(
+        input_tokens=used.input_tokens + written + used.cache_read_input_tokens,
+        output_tokens=used.output_tokens,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=used.cache_creation_1h_input_tokens,
+        cache_read_tokens=used.cache_read_input_tokens,
+    )
+    try:
+        found = genai_prices.calc_price(counted, model, genai_request_timestamp=at)
+    except (LookupError, ValueError):
+        return Price()
+    return Price(found.total_price.quantize(Decimal("1e-12")).normalize() + 0, PRICE_VERSION)
+
+
+MODELS = sorted({model.id for provider in get_snapshot().providers for model in provider.models})
+
+
+@pytest.mark.parametrize("part", range(8))
+def test_prices_are_those_of_the_table_whatever_was_used_and_when(part: int) -> None:
+    dice = random.Random(part)  # noqa: S311  a seed makes the run repeatable
+    figures = (0, 0, 7, 1_000, 32_000, 32_001, 128_001, 199_999, 200_000, 200_001, 272_001, 1_000_000)
+    for model in MODELS[part::8]:
+        for _ in range(6):
+            used = Usage(*(dice.choice(figures) for _ in range(6)))
+            at = datetime(2023, 1, 1, tzinfo=UTC) + timedelta(minutes=dice.randrange(4 * 366 * 24 * 60))
+            assert price(model, used, at) == by_the_table(model, used, at), (model, used, at)
+
+
+def test_the_table_s_own_sum_is_asked_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes longer than all else that is done to record a call."""
+    asked: list[object] = []
+    plain = ModelPrice.calc_price
+
+    def counted(prices: ModelPrice, usage: object) -> CalcPrice:
+        asked.append(usage)
+        return plain(prices, usage)
+
+    monkeypatch.setattr(ModelPrice, "calc_price", counted)
+    for number in range(1, 1_000):
+        price("claude-sonnet-4-20250514", Usage(number, 2 * number, cache_read_input_tokens=number % 7), AT)
+    assert len(asked) < 50

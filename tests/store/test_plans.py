@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from raworc.store import agents, events, holds, link_statements, messages, shared_sessions, turns
 from raworc.store.database import Database
 from raworc.store.statement import Statement, repeated
+from raworc.supervisor.cluster import SUPERUSER, Cluster
 from rows import add_session
 
 pytestmark = pytest.mark.anyio
@@ -205,3 +207,49 @@ async def test_who_may_be_disturbed_by_a_late_call_is_found_by_what_it_says(db: 
         explained = "EXPLAIN (ANALYZE, FORMAT JSON) " + link_statements.DISTURBED
         (plan,) = await repeated(conn, explained, parameters)
     assert _read(plan["QUERY PLAN"][0]["Plan"]) <= 10 * len(rows)
+
+
+_ALIKE = """
+INSERT INTO links (id, created_at, space, train_id, session, first, whole, answered, response, prefixes, body_digest,
+    ok, side, conversation_id, parent_id)
+SELECT gen_random_uuid(), now() + number * interval '1 second', 'default', 't', 's' || number, 'said', 'said', 'said',
+    'said', 'said', 'said', true, false, gen_random_uuid(), gen_random_uuid()
+FROM generate_series(1, :many) number
+"""
+
+
+async def test_who_says_the_same_is_found_without_those_of_other_sessions(db: Database):
+    """They may all begin alike: then a digest alone tells nothing."""
+    async with db.transaction() as conn:
+        await conn.execute(text(_ALIKE), {"many": MANY})
+        parameters = {"space": ["default"], "session": ["s7"], "first": [b"said"], "digest": [b"said"], "limit": 50}
+        parameters["bound"] = await conn.scalar(text("SELECT max(created_at) FROM links"))
+        (plan,) = await repeated(conn, "EXPLAIN (ANALYZE, FORMAT JSON) " + link_statements.SHARING, parameters)
+        found = await repeated(conn, link_statements.SHARING, parameters)
+        node = {"ids": [found[0]["parent_id"]], "conversations": [found[0]["conversation_id"]]}
+        (children,) = await repeated(conn, "EXPLAIN (ANALYZE, FORMAT JSON) " + link_statements.CONTINUED, node)
+    assert [row["session"] for row in found] == ["s7"] * 3
+    assert _read(plan["QUERY PLAN"][0]["Plan"]) <= 10
+    assert _read(children["QUERY PLAN"][0]["Plan"]) <= 10
+
+
+_TALKS = """
+INSERT INTO links (id, created_at, space, train_id, first, whole, answered, prefixes, body_digest, ok, side,
+    conversation_id, parent_id)
+SELECT gen_random_uuid(), now() + number * interval '1 second', 'default', 't', sha256(talk::text::bytea),
+    sha256(random()::text::bytea), sha256(random()::text::bytea), 'said', 'said', true, false,
+    md5(talk::text)::uuid, gen_random_uuid()
+FROM generate_series(cast(:first AS integer), :last) number, LATERAL (SELECT least(number / 10, :many) AS talk) t
+"""
+
+
+async def test_a_call_is_entered_beside_those_it_goes_on_from(db: Database, postgres: Cluster):
+    """Whatever digests and ids are: where each entry has a page of its own, all of an index has to be in memory."""
+    async with db.transaction() as conn:
+        await conn.execute(text(_TALKS), {"first": 1, "last": 10 * MANY, "many": MANY})
+    with psycopg.connect(postgres.url(role=SUPERUSER), autocommit=True) as other:
+        other.execute("CHECKPOINT")
+    async with db.transaction() as conn:
+        explained = text("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + _TALKS)
+        plan = await conn.scalar(explained, {"first": 10 * MANY + 1, "last": 10 * MANY + 200, "many": MANY})
+    assert plan[0]["Plan"]["Shared Dirtied Blocks"] < 80

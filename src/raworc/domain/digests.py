@@ -24,7 +24,6 @@ _DECORATION: Final = frozenset({"cache_control", "citations", "is_error"})
 _SUMMARY_START: Final = "<summary>"
 _SUMMARY_END: Final = "</summary>"
 _ASKS_FOR_SUMMARY: Final = "summar"
-_SPACE: Final = re.compile(r"\s+")
 _TAG: Final = re.compile(r"</?(?:analysis|summary)>")
 _PROBE: Final = 2_000
 _SHORTEST_SUMMARY: Final = 100
@@ -124,7 +123,7 @@ def continues(opening: str, summary: str) -> bool:
 
 def folded(text: str) -> str:
     """``text`` with white space folded and the tags around a summary taken away."""
-    return _SPACE.sub(" ", _TAG.sub(" ", text)).strip()
+    return " ".join(_TAG.sub(" ", text).split())
 
 
 def _response_digest(answer_id: str) -> Digest:

@@ -14,7 +14,7 @@ _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 def storable_text(value: str) -> str:
     """``value`` with NUL and lone surrogates replaced by U+FFFD."""
-    return _UNSTORABLE.sub(REPLACEMENT, value)
+    return value if value.isascii() and "\0" not in value else _UNSTORABLE.sub(REPLACEMENT, value)
 
 
 def storable(value: Any, depth: int = 0) -> Any:  # noqa: ANN401  any JSON

@@ -182,6 +182,8 @@ def _stream_columns(call: RecordedCall, whole: bytes, answer: bytes, reading: Re
 
 def _character_start(body: bytes, at: int) -> int:
     """``at``, or up to three bytes before it when that lies within one UTF-8 character."""
+    if at < len(body) and body[at] < 0x80:  # noqa: PLR2004  a character of its own, as almost all borders are
+        return at
     for start in range(at, max(at - 4, -1), -1):
         if start >= len(body) or body[start] & 0xC0 != 0x80:  # noqa: PLR2004  the bits of a continuation byte
             return start
@@ -206,7 +208,7 @@ def _first_byte_ms(call: RecordedCall) -> int | None:
 
 
 def _ms(microseconds: int) -> int:
-    return min(max(round(microseconds / 1000), 0), _MOST_MS)
+    return min(max((microseconds + 500) // 1000, 0), _MOST_MS)
 
 
 def _decoded(body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import structlog
 
 from raworc.recorder.rows import RecordedCall
@@ -34,11 +35,11 @@ from raworc.wire.frames import (
 _BLOCK_BYTES: Final = 1024 * 1024
 _HELD_BYTES: Final = 8 * 1024 * 1024
 _SILENT_US: Final = 20 * 60 * 1_000_000  # longer than a provider may leave a call without a byte
+_START, _HEAD, _CHUNK, _END = Kind  # a look at a member of an enumeration takes longer than a frame
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(msgspec.Struct, frozen=True, gc=False):
     """Where a frame lies, and the frame itself while there is room for it in memory."""
 
     number: int
@@ -119,14 +120,14 @@ class WorkerSpool:
 
     def _take(self, place: _Place, frame: Frame, calls: list[RecordedCall]) -> int:
         """Note a frame; with its last one, the call is added and its size returned."""
-        if frame.kind is Kind.START:
+        if frame.kind is _START:
             self._open[frame.key] = []
         places = self._open.get(frame.key)
         if places is None:
             return 0
         places.append(place)
         self._held += place.size if place.frame else 0
-        return self._recall(frame.key, calls) if frame.kind is Kind.END else 0
+        return self._recall(frame.key, calls) if frame.kind is _END else 0
 
     def _silent(self) -> bytes | None:
         """A call whose end was lost, as far as one can tell: bytes were damaged, and no more came of it for long."""
@@ -255,16 +256,12 @@ class WorkerSpool:
 def _call(frames: list[Frame]) -> RecordedCall:
     start, body = unpack_start(frames[0].data)
     call = RecordedCall(frames[0].at_us, start, body, last_us=frames[-1].at_us)
-    for frame in frames[1:]:
-        match frame.kind:
-            case Kind.HEAD:
-                call.head = unpack_struct(frame.data, AnswerHead)
-            case Kind.CHUNK:
-                call.chunks.append((frame.at_us, frame.data))
-            case Kind.END:
-                call.end = unpack_struct(frame.data, CallEnd)
-            case Kind.START:
-                pass
+    call.chunks = [(frame.at_us, frame.data) for frame in frames if frame.kind is _CHUNK]
+    for frame in frames:
+        if frame.kind is _HEAD:
+            call.head = unpack_struct(frame.data, AnswerHead)
+        elif frame.kind is _END:
+            call.end = unpack_struct(frame.data, CallEnd)
     return call
 
 

@@ -92,7 +92,7 @@ async def _known(conn: AsyncConnection, calls: Sequence[Call]) -> Known:
         known.tasks[task.node.call.space, task.use.prompt].append(task)
     for space, (since, until) in _spans(calls).items():
         known.summaries[space].extend(await store.summaries(conn, space, since, until))
-    known.continued.update(await store.continued(conn, {node.id for _, node in nodes}))
+    known.continued.update(await store.continued(conn, [node for _, node in nodes]))
     known.conversations.update(await store.states(conn, _conversations(calls, known)))
     return known
 

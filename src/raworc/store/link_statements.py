@@ -1,4 +1,7 @@
-"""The statements of ``store/links.py``: what the driver runs as it stands."""
+"""The statements of ``store/links.py``: what the driver runs as it stands.
+
+Digests are looked for by expressions, as the indexes of ``links`` have them, and then compared whole.
+"""
 
 from typing import Final
 
@@ -18,10 +21,14 @@ FROM unnest(%(at)s::timestamptz[], %(id)s::uuid[], %(space)s::text[], %(session)
     %(response)s::bytea[]) AS c (at, id, space, session, first, response)
 CROSS JOIN LATERAL (
     SELECT conversation_id FROM links
-    WHERE space = c.space AND session = '' AND c.session = '' AND first = c.first AND created_at >= c.at
+    WHERE hash_record_extended(ROW(space, session, first), 0)
+            = hash_record_extended(ROW(c.space, c.session, c.first), 0)
+        AND space = c.space AND session = '' AND c.session = '' AND first = c.first AND created_at >= c.at
         AND (created_at, id) > (c.at, c.id) AND conversation_id IS NOT NULL
     UNION SELECT conversation_id FROM links
-    WHERE space = c.space AND session = '' AND c.session = '' AND first = c.response AND created_at >= c.at
+    WHERE hash_record_extended(ROW(space, session, first), 0)
+            = hash_record_extended(ROW(c.space, c.session, c.response), 0)
+        AND space = c.space AND session = '' AND c.session = '' AND first = c.response AND created_at >= c.at
         AND (created_at, id) > (c.at, c.id) AND conversation_id IS NOT NULL
     UNION SELECT conversation_id FROM links
     WHERE c.session <> '' AND space = c.space AND session = c.session AND created_at >= c.at
@@ -41,21 +48,29 @@ WHERE space = %(space)s AND created_at BETWEEN %(at)s AND %(until)s AND parent_i
 """
 SHARING: Final = f"""
 SELECT q.digest, l.*
-FROM unnest(%(space)s::text[], %(session)s::text[], %(digest)s::bytea[], %(begins)s::boolean[])
-    AS q (space, session, digest, begins)
+FROM unnest(%(space)s::text[], %(session)s::text[], %(first)s::bytea[], %(digest)s::bytea[])
+    AS q (space, session, first, digest)
 CROSS JOIN LATERAL (
     (SELECT {_NODE} FROM links l
-    WHERE l.space = q.space AND l.session = q.session AND l.whole = q.digest AND l.created_at <= %(bound)s
+    WHERE hash_record_extended(ROW(l.space, l.session, l.first), 0)
+            = hash_record_extended(ROW(q.space, q.session, q.first), 0)
+        AND SUBSTRING(l.whole FROM 1 FOR 7) = SUBSTRING(q.digest FROM 1 FOR 7)
+        AND l.space = q.space AND l.session = q.session AND l.whole = q.digest AND l.created_at <= %(bound)s
         AND l.conversation_id IS NOT NULL
     ORDER BY l.created_at DESC, l.id DESC LIMIT %(limit)s)
     UNION ALL
     (SELECT {_NODE} FROM links l
-    WHERE l.space = q.space AND l.session = q.session AND l.answered = q.digest AND l.created_at <= %(bound)s
+    WHERE hash_record_extended(ROW(l.space, l.session, l.first), 0)
+            = hash_record_extended(ROW(q.space, q.session, q.first), 0)
+        AND SUBSTRING(l.answered FROM 1 FOR 7) = SUBSTRING(q.digest FROM 1 FOR 7)
+        AND l.space = q.space AND l.session = q.session AND l.answered = q.digest AND l.created_at <= %(bound)s
         AND l.conversation_id IS NOT NULL
     ORDER BY l.created_at DESC, l.id DESC LIMIT %(limit)s)
     UNION ALL
     (SELECT {_NODE} FROM links l
-    WHERE q.begins AND l.space = q.space AND l.session = q.session AND l.response = q.digest
+    WHERE q.first = q.digest AND hash_record_extended(ROW(l.space, l.session, l.response), 0)
+            = hash_record_extended(ROW(q.space, q.session, q.first), 0)
+        AND l.space = q.space AND l.session = q.session AND l.response = q.digest
         AND l.created_at <= %(bound)s AND l.conversation_id IS NOT NULL
     ORDER BY l.created_at DESC, l.id DESC LIMIT %(limit)s)
 ) l
@@ -86,9 +101,11 @@ WHERE l.space = %(space)s AND l.summary IS NOT NULL AND l.ok AND l.created_at BE
 ORDER BY l.created_at DESC, l.id DESC LIMIT %(limit)s
 """  # noqa: S608  our own columns
 CONTINUED: Final = """
-SELECT DISTINCT ON (parent_id) parent_id, whole FROM links
-WHERE parent_id = ANY(%(ids)s) AND retry_of IS NULL AND ok AND conversation_id IS NOT NULL
-ORDER BY parent_id, created_at, id
+SELECT DISTINCT ON (l.parent_id) l.parent_id, l.whole
+FROM unnest(%(ids)s::uuid[], %(conversations)s::uuid[]) AS n (id, conversation_id)
+JOIN links l ON l.conversation_id = n.conversation_id AND l.parent_id = n.id
+WHERE l.retry_of IS NULL AND l.ok
+ORDER BY l.parent_id, l.created_at, l.id
 """
 STATES: Final = """
 SELECT id, last_at, numbers, main_taken,

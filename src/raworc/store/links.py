@@ -84,13 +84,13 @@ async def disturbed(conn: AsyncConnection, calls: Sequence[Call]) -> set[uuid.UU
 async def sharing(conn: AsyncConnection, calls: Sequence[Call]) -> list[tuple[Digest, Node]]:
     """The newest nodes that say what a prefix of these calls says, with the digest by which they were found."""
     keys = {
-        (call.space, call.session or "", digest, number == 0)
+        (call.space, call.session or "", call.said.prefixes[0], digest)
         for call in calls
-        for number, digest in enumerate(call.said.prefixes)
+        for digest in call.said.prefixes
     }
-    spaces, sessions, digests, begins = zip(*sorted(keys), strict=True) if keys else ((), (), (), ())
+    spaces, sessions, firsts, digests = zip(*sorted(keys), strict=True) if keys else ((), (), (), ())
     bound = max((call.at for call in calls), default=None)
-    parameters = {"space": [*spaces], "session": [*sessions], "digest": [*digests], "begins": [*begins]}
+    parameters = {"space": [*spaces], "session": [*sessions], "first": [*firsts], "digest": [*digests]}
     parameters |= {"bound": bound, "limit": MOST_CANDIDATES}
     return [(row["digest"], _node(row)) for row in await repeated(conn, sql.SHARING, parameters)]
 
@@ -115,9 +115,10 @@ async def summaries(conn: AsyncConnection, space: str, since: datetime, until: d
     return [_node(row) for row in reversed(await repeated(conn, sql.SUMMARIES, parameters))]
 
 
-async def continued(conn: AsyncConnection, node_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Digest]:
-    """Of each node, the digest of its first child."""
-    rows = await repeated(conn, sql.CONTINUED, {"ids": list(node_ids)})
+async def continued(conn: AsyncConnection, nodes: Collection[Node]) -> dict[uuid.UUID, Digest]:
+    """Of each node, the digest of its first child, which is in its conversation."""
+    conversations = {node.id: node.link.conversation_id for node in nodes}
+    rows = await repeated(conn, sql.CONTINUED, {"ids": [*conversations], "conversations": [*conversations.values()]})
     return {row["parent_id"]: row["whole"] for row in rows}
 
 

@@ -117,7 +117,7 @@ request_bodies = Table(
     Column("stream", LargeBinary),  # every byte of a stream's body
     Column("offsets", ARRAY(Integer)),  # where each of its chunks begins
     Column("at_ms", ARRAY(Integer)),  # when it came, after created_at
-    PrimaryKeyConstraint("id", "created_at"),
+    PrimaryKeyConstraint("created_at", "id"),
     postgresql_partition_by="RANGE (created_at)",
 )
 
@@ -212,6 +212,10 @@ ledger = Table(  # one row
     Column("kept_since", DateTime(timezone=True)),  # days before it were dropped and do not come back
 )
 
+# What a conversation's calls share leads the indexes of digests, so that a call is entered beside those before it.
+_THREAD, _RESPONSE = [text(f"hash_record_extended(ROW(space, session, {name}), 0)") for name in ("first", "response")]
+_WHOLE, _ANSWERED = text("SUBSTRING(whole FROM 1 FOR 7)"), text("SUBSTRING(answered FROM 1 FOR 7)")
+
 links = Table(  # what each call says, as digests, and where in which conversation it was placed
     "links",
     metadata,
@@ -245,21 +249,16 @@ links = Table(  # what each call says, as digests, and where in which conversati
     Column("is_subtask", Boolean, nullable=False, server_default=text("false")),
     Column("parent_task_id", UUID),
     Column("task_use", Text),  # the tool use of that request which started the subtask
-    PrimaryKeyConstraint("id", "created_at"),
-    Index("ix_links_created_at", "created_at", "id"),
+    PrimaryKeyConstraint("created_at", "id"),
     Index("ix_links_unplaced", "created_at", "id", postgresql_where=text("conversation_id IS NULL")),
-    Index("ix_links_first", "first", "space", "session", "created_at"),
-    Index("ix_links_whole", "whole", "space", "session", "created_at"),
-    Index("ix_links_answered", "answered", "space", "session", "created_at"),
-    Index(
-        "ix_links_response",
-        *("space", "session", "response", "created_at"),
-        postgresql_where=text("response IS NOT NULL"),
-    ),
+    Index("ix_links_first", _THREAD, "created_at", postgresql_where=text("session = ''")),
+    Index("ix_links_whole", _THREAD, _WHOLE, "created_at"),
+    Index("ix_links_answered", _THREAD, _ANSWERED, "created_at", postgresql_where=text("answered IS NOT NULL")),
+    Index("ix_links_response", _RESPONSE, "created_at", postgresql_where=text("response IS NOT NULL")),
     Index("ix_links_agent", "space", "session", "agent", "created_at", postgresql_where=text("session <> ''")),
     Index("ix_links_prompt", "space", "prompt", "created_at", postgresql_where=text("prompt IS NOT NULL")),
     Index("ix_links_summary", "space", "created_at", postgresql_where=text("summary IS NOT NULL")),
-    Index("ix_links_parent_id", "parent_id", "created_at", postgresql_where=text("parent_id IS NOT NULL")),
+    Index("ix_links_parent_id", "conversation_id", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
     Index("ix_links_conversation_id", "conversation_id", "created_at"),
 )
 

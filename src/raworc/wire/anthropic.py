@@ -31,8 +31,7 @@ STORAGE_FULL = (b"x-raworc-storage", b"full")
 INVALID_JSON = "INVALID_JSON"  # the key under which the provider's documents ask for arguments that do not parse
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(msgspec.Struct, frozen=True, gc=False):
     """A piece of a block as it arrives: ``text``, ``thinking`` or ``input_json``, of block ``index``."""
 
     kind: str
@@ -161,7 +160,9 @@ class MessageAssembler:
         self._usage.update((k, v) for k, v in _object(body.get("usage")).items() if v is not None)
 
     def _delta(self, index: int, delta: Json) -> list[Delta]:
-        block = self._blocks.setdefault(index, _Block({}))
+        block = self._blocks.get(index)
+        if block is None:
+            block = self._blocks[index] = _Block({})
         match delta.get("type"):
             case "text_delta":
                 return _piece("text", index, delta.get("text"), block.pieces)

@@ -15,7 +15,6 @@ import hashlib
 import struct
 import uuid
 import zlib
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, TypeVar
 
@@ -91,8 +90,7 @@ class CallEnd(msgspec.Struct, omit_defaults=True):
     attempts: list[Attempt] = []  # that came before the last one
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """One record: when it was made (microseconds since 1970, the server's clock) and what it carries.
 
     ``size`` is its length in the file, envelope included.

@@ -4,7 +4,7 @@ Every line ending (LF, CR, CRLF) counts, wherever a chunk is cut; comments, ``id
 event without its closing blank line was never sent and is never reported.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 MAX_EVENT_BYTES = 64 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -14,8 +14,7 @@ class EventTooLong(ValueError):
     """One event grew past ``MAX_EVENT_BYTES``: the stream is broken or hostile."""
 
 
-@dataclass(frozen=True, slots=True)
-class SSEEvent:
+class SSEEvent(msgspec.Struct, frozen=True, gc=False):
     """One event: its name (``message`` when the stream gave none) and its data lines joined by newlines."""
 
     event: str

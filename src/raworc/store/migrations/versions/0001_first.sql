@@ -197,7 +197,7 @@ CREATE TABLE request_bodies (
     stream BYTEA,
     offsets INTEGER[],
     at_ms INTEGER[],
-    CONSTRAINT pk_request_bodies PRIMARY KEY (id, created_at)
+    CONSTRAINT pk_request_bodies PRIMARY KEY (created_at, id)
 )
  PARTITION BY RANGE (created_at);
 
@@ -311,30 +311,28 @@ CREATE TABLE links (
     is_subtask BOOLEAN DEFAULT false NOT NULL,
     parent_task_id UUID,
     task_use TEXT,
-    CONSTRAINT pk_links PRIMARY KEY (id, created_at)
+    CONSTRAINT pk_links PRIMARY KEY (created_at, id)
 );
 
 CREATE INDEX ix_links_agent ON links (space, session, agent, created_at) WHERE session <> '';
 
-CREATE INDEX ix_links_answered ON links (answered, space, session, created_at);
+CREATE INDEX ix_links_answered ON links (hash_record_extended(ROW(space, session, first), 0), SUBSTRING(answered FROM 1 FOR 7), created_at) WHERE answered IS NOT NULL;
 
 CREATE INDEX ix_links_conversation_id ON links (conversation_id, created_at);
 
-CREATE INDEX ix_links_created_at ON links (created_at, id);
+CREATE INDEX ix_links_first ON links (hash_record_extended(ROW(space, session, first), 0), created_at) WHERE session = '';
 
-CREATE INDEX ix_links_first ON links (first, space, session, created_at);
-
-CREATE INDEX ix_links_parent_id ON links (parent_id, created_at) WHERE parent_id IS NOT NULL;
+CREATE INDEX ix_links_parent_id ON links (conversation_id, parent_id) WHERE parent_id IS NOT NULL;
 
 CREATE INDEX ix_links_prompt ON links (space, prompt, created_at) WHERE prompt IS NOT NULL;
 
-CREATE INDEX ix_links_response ON links (space, session, response, created_at) WHERE response IS NOT NULL;
+CREATE INDEX ix_links_response ON links (hash_record_extended(ROW(space, session, response), 0), created_at) WHERE response IS NOT NULL;
 
 CREATE INDEX ix_links_summary ON links (space, created_at) WHERE summary IS NOT NULL;
 
 CREATE INDEX ix_links_unplaced ON links (created_at, id) WHERE conversation_id IS NULL;
 
-CREATE INDEX ix_links_whole ON links (whole, space, session, created_at);
+CREATE INDEX ix_links_whole ON links (hash_record_extended(ROW(space, session, first), 0), SUBSTRING(whole FROM 1 FOR 7), created_at);
 
 CREATE TABLE link_tasks (
     request_id UUID NOT NULL,
