@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.domain.conversations import Known, SessionKey, place
 from raworc.domain.digests import fingerprint, system_digest
@@ -19,7 +20,7 @@ from raworc.recorder.rows import RecordedCall, build_row
 from raworc.services.linking import Linking
 from raworc.services.recording import Recording
 from raworc.settings import Settings
-from raworc.store import links
+from raworc.store import link_statements, links
 from raworc.store.database import Database
 from raworc.store.recordings import RequestRow, SpoolPosition
 from raworc.wire.frames import AnswerHead, CallEnd, CallStart
@@ -226,3 +227,27 @@ async def test_while_another_process_places_calls_nothing_is_done(db: Database) 
         assert await links.lock(conn)
         assert await Linking(db).link() == 0
     assert await Linking(db).link() == 1
+
+
+async def test_of_a_long_conversation_only_the_last_messages_are_looked_for(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_for: list[int] = []
+    plain = links.repeated
+
+    async def heard(conn: AsyncConnection, statement: str, parameters: object) -> list[dict]:
+        if statement == link_statements.SHARING:
+            looked_for.append(len(parameters["digest"]))
+        return await plain(conn, statement, parameters)
+
+    words = [f"word {number}" for number in range(101)]
+    said = [{"role": "user" if n % 2 == 0 else "assistant", "content": word} for n, word in enumerate(words)]
+    calls = [Said(said[: 2 * n + 1], words[2 * n + 1], 1, None, None) for n in range(50)]
+    recording, linking = Recording(db, "node"), Linking(db)
+    for number, call in enumerate(calls):
+        await recording.load([recorded(call, BEGIN + timedelta(seconds=number))], NOWHERE)
+        if number == len(calls) - 1:
+            monkeypatch.setattr(links, "repeated", heard)
+        assert await linking.link() == 1
+    assert 1 <= sum(looked_for) <= 10
+    assert len({row[1] for row in await stored(db)}) == 1

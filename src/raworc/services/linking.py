@@ -12,13 +12,15 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from raworc.domain.conversations import WINDOW, Call, Known, Link, is_late, place, session_conversation
+from raworc.domain.conversations import WINDOW, Call, Known, Link, Node, is_late, place, session_conversation
+from raworc.domain.digests import Digest
 from raworc.store import links as store
 from raworc.store.database import Database
 from raworc.store.links import Unplaced
 
 BATCH: Final = 200
 _SHORTEST_OPENING: Final = 100
+_NEAR: Final = 4  # messages: the answer that a call goes on from, and what clients say besides
 
 
 class Linking:
@@ -79,7 +81,7 @@ async def _with(conn: AsyncConnection, rows: Sequence[Unplaced], remade: Collect
 async def _known(conn: AsyncConnection, calls: Sequence[Call]) -> Known:
     """All that placing these calls may ask for."""
     known = Known()
-    nodes = await store.sharing(conn, calls)
+    nodes = await _sharing(conn, calls)
     ages = sorted({(node.age, digest): node for digest, node in nodes}.items(), key=lambda item: item[0])
     for (_, digest), node in ages:
         known.nodes[node.call.space, node.call.session, digest].append(node)
@@ -95,6 +97,24 @@ async def _known(conn: AsyncConnection, calls: Sequence[Call]) -> Known:
     known.continued.update(await store.continued(conn, [node for _, node in nodes]))
     known.conversations.update(await store.states(conn, _conversations(calls, known)))
     return known
+
+
+async def _sharing(conn: AsyncConnection, calls: Sequence[Call]) -> list[tuple[Digest, Node]]:
+    """The nodes that share the longest part of these calls, and of shorter parts those that placing them may ask for.
+
+    Almost every call goes on from an answer that its last messages repeat: shorter parts of it are not looked for.
+    """
+    until = max(call.at for call in calls)
+    nodes = await store.sharing(conn, [(call, call.said.prefixes[-_NEAR:]) for call in calls], until)
+    found = {(node.call.space, node.call.session, digest) for digest, node in nodes}
+    far: list[tuple[Call, Sequence[Digest]]] = []
+    for call in calls:  # each may go on from those before it
+        near = call.said.prefixes[-_NEAR:-1]  # the whole is left out: nodes that say just that are no parents
+        if found.isdisjoint((call.space, call.session, digest) for digest in near):
+            far.append((call, call.said.prefixes[:-_NEAR]))
+        said = (call.said.whole, call.said.answered, call.said.response)
+        found |= {(call.space, call.session, digest) for digest in said if digest is not None}
+    return [*nodes, *await store.sharing(conn, far, until)]
 
 
 def _agents(call: Call) -> set[str | None]:

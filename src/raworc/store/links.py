@@ -81,17 +81,20 @@ async def disturbed(conn: AsyncConnection, calls: Sequence[Call]) -> set[uuid.UU
     return {row["conversation_id"] for row in found}
 
 
-async def sharing(conn: AsyncConnection, calls: Sequence[Call]) -> list[tuple[Digest, Node]]:
-    """The newest nodes that say what a prefix of these calls says, with the digest by which they were found."""
+async def sharing(
+    conn: AsyncConnection, wanted: Sequence[tuple[Call, Sequence[Digest]]], until: datetime
+) -> list[tuple[Digest, Node]]:
+    """The newest nodes until then that say what these prefixes of these calls say, with the digest that found them."""
     keys = {
         (call.space, call.session or "", call.said.prefixes[0], digest)
-        for call in calls
-        for digest in call.said.prefixes
+        for call, digests in wanted
+        for digest in digests
     }
-    spaces, sessions, firsts, digests = zip(*sorted(keys), strict=True) if keys else ((), (), (), ())
-    bound = max((call.at for call in calls), default=None)
+    if not keys:
+        return []
+    spaces, sessions, firsts, digests = zip(*sorted(keys), strict=True)
     parameters = {"space": [*spaces], "session": [*sessions], "first": [*firsts], "digest": [*digests]}
-    parameters |= {"bound": bound, "limit": MOST_CANDIDATES}
+    parameters |= {"bound": until, "limit": MOST_CANDIDATES}
     return [(row["digest"], _node(row)) for row in await repeated(conn, sql.SHARING, parameters)]
 
 
