@@ -2,9 +2,9 @@
 
 usage: .venv/bin/python bench/stored.py [--calls 1000000] [--few 10000] [--rounds 60] [--json]
 
-Starts ``raworc up`` on an empty home, makes calls of 30 days in its database (ten a conversation), asks over one
-connection, one request at a time, and stores and places fresh calls as the recorder does. With ``--few`` calls first,
-then with ``--calls``.
+Starts ``raworc up`` on an empty home, makes calls of 30 days in its database (ten a conversation), and asks over one
+connection, one request at a time; with ``--few`` calls first, then with ``--calls``. Then it stores and places fresh
+calls as the recorder does, in turns in that database and in one with ``--few``.
 """
 
 import argparse
@@ -16,10 +16,11 @@ import statistics
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections import deque
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -27,7 +28,9 @@ from installation import Installation, installed
 from raworc.services.linking import Linking
 from raworc.services.recording import Recording
 from raworc.store.database import Database
+from raworc.store.migrate import migrate
 from raworc.store.recordings import KEYS, SUMS, LinkRow, RequestRow, SpoolPosition, day_statements
+from raworc.supervisor.cluster import ROLE, SUPERUSER
 from reads import database_url
 from turns import machine
 
@@ -181,56 +184,90 @@ def ask(installation: Installation, path: str, rounds: int) -> list[float]:
     return times
 
 
-async def store(url: str) -> list[float]:
-    """Milliseconds to store and to place one call, in batches of 100: ten conversations of ten calls each."""
-    db = Database(url, pool_size=2)
-    recording, linking, times = Recording(db, "bench"), Linking(db), list[float]()
-    for number in range(BATCHES):
-        rows = list(fresh())
+class Recorder:
+    """Stores and places calls as the recorder does, a hundred at once: one of each conversation that goes on.
+
+    With each batch ten conversations begin and ten end, after ten calls. So batches are alike from the tenth on.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._db = Database(url, pool_size=2)
+        self._recording, self._linking = Recording(self._db, "bench"), Linking(self._db)
+        self._open: deque[list[bytes]] = deque(maxlen=100)  # digests of what was said
+
+    async def batch(self) -> float:
+        """Milliseconds to store and to place one call."""
+        self._open.extend([] for _ in range(10))
+        rows = [_row(said) for said in self._open]
         began = time.perf_counter()
-        await recording.load(rows, SpoolPosition(uuid.uuid4(), 1, 0))
-        while await linking.link(wait=True):
+        await self._recording.load(rows, SpoolPosition(uuid.uuid4(), 1, 0))
+        while await self._linking.link(wait=True):
             pass
-        if number >= WARM_UP:
-            times.append((time.perf_counter() - began) * 1000 / len(rows))
-    await db.close()
+        return (time.perf_counter() - began) * 1000 / len(rows)
+
+    async def close(self) -> None:
+        await self._db.close()
+
+
+async def store(few: str, many: str) -> tuple[list[float], list[float]]:
+    """Milliseconds for a call in both databases, batch by batch in turns: neighbours disturb both alike."""
+    recorders, times = (Recorder(few), Recorder(many)), (list[float](), list[float]())
+    for number in range(BATCHES):
+        for recorder, found in zip(recorders, times, strict=True):
+            took = await recorder.batch()
+            if number >= WARM_UP:
+                found.append(took)
+    for recorder in recorders:
+        await recorder.close()
     return times
 
 
-def fresh() -> Iterator[RequestRow]:
-    """A hundred calls of now."""
-    for _ in range(10):
-        said = [uuid.uuid4().bytes * 2 for _ in range(10)]
-        for number, digest in enumerate(said):
-            link = LinkRow(
-                first=said[0], whole=digest, prefixes=b"".join(said[: number + 1]), body_digest=digest, ok=True
-            )
-            yield RequestRow(
-                id=uuid.uuid4(),
-                created_at=datetime.now(UTC),
-                caller="key",
-                space="default",
-                train_id="project-1",
-                account_id="anthropic",
-                method="POST",
-                path="/v1/messages",
-                model="claude-sonnet-4-5",
-                status_code=200,
-                input_tokens=700,
-                output_tokens=150,
-                duration_ms=900,
-                request_body=b'{"messages": []}' * 32,
-                response_body=b'{"content": []}' * 16,
-                link=link,
-            )
+def _row(said: list[bytes]) -> RequestRow:
+    """The next call of a conversation, which says a message more and is answered."""
+    said += [uuid.uuid4().bytes * 2 for _ in range(2)]
+    *prefixes, answered = said
+    digests = {"whole": prefixes[-1], "prefixes": b"".join(prefixes), "answered": answered}
+    return RequestRow(
+        id=uuid.uuid4(),
+        created_at=datetime.now(UTC),
+        caller="key",
+        space="default",
+        train_id="project-1",
+        account_id="anthropic",
+        method="POST",
+        path="/v1/messages",
+        model="claude-sonnet-4-5",
+        status_code=200,
+        input_tokens=700,
+        output_tokens=150,
+        duration_ms=900,
+        request_body=b'{"messages": []}' * 32,
+        response_body=b'{"content": []}' * 16,
+        link=LinkRow(first=said[0], body_digest=prefixes[-1], ok=True, **digests),
+    )
+
+
+def beside(installation: Installation, count: int) -> str:
+    """A second database of the same Postgres with ``count`` calls; both are written out then, as after a checkpoint."""
+    address = urlsplit(database_url(installation.home))
+    few = address._replace(path="/few").geturl()
+    host = address.netloc.replace(ROLE, SUPERUSER)
+    with psycopg.connect(address._replace(netloc=host, path="/postgres").geturl(), autocommit=True) as owner:
+        owner.execute(f"CREATE DATABASE few OWNER {ROLE}".encode())
+        migrate(few)
+        with psycopg.connect(few, autocommit=True) as conn:
+            fill(conn, 0, count)
+        owner.execute("CHECKPOINT")
+    return few
 
 
 def measured(installation: Installation, count: int, rounds: int) -> dict[str, tuple[float, float]]:
-    """The median and the 95th percentile of every kind."""
-    url = database_url(installation.home)
-    found = {what: ask(installation, path, rounds) for what, path in paths(count).items()}
-    found["store and place a call"] = asyncio.run(store(url))
-    return {what: (statistics.median(times), statistics.quantiles(times, n=20)[18]) for what, times in found.items()}
+    """The median and the 95th percentile of every kind of answer."""
+    return {what: summed(ask(installation, path, rounds)) for what, path in paths(count).items()}
+
+
+def summed(times: list[float]) -> tuple[float, float]:
+    return statistics.median(times), statistics.quantiles(times, n=20)[18]
 
 
 def measure(options: argparse.Namespace) -> list[Figure]:
@@ -239,7 +276,10 @@ def measure(options: argparse.Namespace) -> list[Figure]:
         few = measured(installation, options.few, options.rounds)
         fill(conn, options.few, options.calls)
         many = measured(installation, options.calls, options.rounds)
-    return [Figure(what, *few[what], *many[what]) for what in few]
+        url = database_url(installation.home)
+        stored = asyncio.run(store(beside(installation, options.few), url))
+    figures = [Figure(what, *few[what], *many[what]) for what in few]
+    return [*figures, Figure("store and place a call", *summed(stored[0]), *summed(stored[1]))]
 
 
 def main() -> int:
