@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -375,13 +374,3 @@ async def test_a_slow_client_slows_the_provider(home: Path) -> None:
         assert len(await response.read()) == 1000 * 65536
         await response.close()
         await client.close()
-
-
-async def test_an_answer_before_the_record_is_on_disk_is_no_answer_in_strict_mode(home: Path) -> None:
-    async with gate(home, limits=SpoolLimits(strict=True, free_bytes=0)) as at, httpx2.AsyncClient() as http:
-        headers = {"x-api-key": at.login(), "msl-train-id": f"t{uuid.uuid4().hex}"}
-        body = {"model": "m", "max_tokens": 5, "stream": True, "messages": [{"role": "user", "content": "x"}]}
-        for _ in range(3):
-            answer = await http.post(f"{at.url}/v1/messages", json=body, headers=headers)
-            assert answer.status_code == 200
-            assert b"message_stop" in answer.content

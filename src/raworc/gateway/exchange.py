@@ -95,6 +95,7 @@ class Exchange:
         if self.entry is not None:
             self.entry.head(AnswerHead(status, headers, own=True), self.now_us())
             self.entry.chunk(body, self.now_us())
+            await self.entry.synced()
         self.start(status, [*headers, *identity(self.request_id, self.wire)])
         await self.piece(body, last=True)
 
