@@ -132,6 +132,7 @@ def recorded() -> list[RequestRow]:
         call(NOW - timedelta(minutes=8), link=saying(b"t", prompt=prompt), request_type="query_evaluation"),
         call(NOW - timedelta(minutes=7), link=saying(b"a", b"b", b"c"), request_body=b'{"model": "m"}', **streamed),
         call(NOW - timedelta(minutes=6), link=saying(b"a", b"b", b"d"), request_type="quota"),
+        call(NOW - timedelta(hours=25)),
         call(NOW - timedelta(minutes=5), status_code=529, link=saying(b"e", ok=False), **FAILURE),
     ]
 
@@ -183,6 +184,14 @@ async def test_a_subtask_and_a_branch_are_told_as_documented(admin: Api):
     task = await ask(admin, f"/api/requests/{CALLS[1].id}")
     assert (task["is_subtask"], task["parent_task_request_id"]) == (True, str(CALLS[0].id))
     assert (await ask(admin, "/api/stats"))["total_subtasks"] == 1
+
+
+async def test_stats_are_of_a_day_and_token_stats_of_all_time(admin: Api):
+    found = await ask(admin, "/api/stats")
+    start, end = (datetime.fromisoformat(found["period"][name]) for name in ("start", "end"))
+    assert end - start == timedelta(days=1)
+    assert (found["total_requests"], found["success_rate"]) == (5, 80)
+    assert (await ask(admin, "/token-stats"))["total_requests"] == 6
 
 
 async def test_health_says_that_the_database_is_away(settings: Settings, postgres: Cluster, served: Served):

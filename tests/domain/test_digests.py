@@ -20,16 +20,20 @@ def text(said, **more):
 USE = {"type": "tool_use", "id": "toolu_1", "name": "bash", "input": {"command": "ls", "timeout_s": 1}}
 RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "a.txt"}
 PICTURE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+PAPER = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}
 
 SAME = {
     "a text alone and a block of it": ("hello", [text("hello")]),
     "white space around it": ("hello", "  hello\n"),
     "line ends": ("a\nb", "a\r\nb"),
     "cache marks": ([text("hello")], [text("hello", cache_control={"type": "ephemeral"})]),
+    "cache marks of a document": ([PAPER], [{**PAPER, "cache_control": {"type": "ephemeral"}}]),
+    "citations of a document": ([PAPER], [{**PAPER, "citations": {"enabled": True}}]),
     "reminders": ("hello", "hello\n<system-reminder>\nbe brief\n</system-reminder>"),
     "a block that is only a reminder": ([text("hello")], [text("<SYSTEM-reminder>x</system-reminder>"), text("hello")]),
     "blank blocks": ([text("hello")], [text("hello"), text("  \n")]),
     "thinking": ([USE], [{"type": "thinking", "thinking": "hm", "signature": "s"}, USE]),
+    "thinking that is hidden": ([USE], [{"type": "redacted_thinking", "data": "x"}, USE]),
     "the order of a tool's arguments": ([USE], [{**USE, "input": {"timeout_s": 1, "command": "ls"}}]),
     "a tool block sent twice": ([USE, text("x")], [USE, USE, text("x")]),
     "a tool's result as text and as block": ([RESULT], [{**RESULT, "content": [text("a.txt")]}]),
