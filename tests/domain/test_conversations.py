@@ -96,6 +96,7 @@ def test_a_resend_is_another_try_of_the_same_node(desk):
     assert (again.retry_of, again.branch_id) == (tried, MAIN)
     third = desk.call(THREE, "third")
     assert (third.parent_id, third.branch_id) == (tried, MAIN)
+    assert desk.call(THREE, "third", body=b"with other parameters").retry_of is None
 
 
 def test_an_opening_that_failed_is_tried_again_but_not_one_that_was_answered_or_is_long_past(desk):

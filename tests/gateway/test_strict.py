@@ -1,7 +1,8 @@
 """With `RAWORC_RECORD_SYNC=strict`: no client has the end of an answer whose record is not on disk."""
 
 import os
-import time
+import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
@@ -28,33 +29,40 @@ ANSWERS: dict[str, Script] = {
 }
 
 
-@pytest.fixture
-def on_disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many bytes of the spool a slow disk has, after each time that it was asked."""
-    sizes: list[int] = [0]
+@dataclass
+class Disk:
+    """A slow one: it has ``size`` bytes of the spool, but those of which a client was answered while it was asked."""
 
-    def slow(fd: int) -> None:
+    size: int = 0
+    answered: threading.Event = field(default_factory=threading.Event)
+
+    def sync(self, fd: int) -> None:
         size = os.fstat(fd).st_size
-        time.sleep(0.2)
-        sizes.append(size)
-
-    monkeypatch.setattr(os, "fdatasync", slow)
-    return sizes
+        if not self.answered.wait(0.2):
+            self.size = size
 
 
-async def ask(at: Gate, model: str = "gpt-5") -> bytes:
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    made = Disk()
+    monkeypatch.setattr(os, "fdatasync", made.sync)
+    return made
+
+
+async def ask(at: Gate, disk: Disk, model: str) -> bytes:
+    disk.answered.clear()
     async with httpx2.AsyncClient(headers={"x-api-key": at.login()}, trust_env=False) as http:
-        return (await http.post(f"{at.url}/v1/chat/completions", json={"model": model, "messages": []})).content
+        answer = await http.post(f"{at.url}/v1/chat/completions", json={"model": model, "messages": []})
+    disk.answered.set()
+    return answer.content
 
 
 @pytest.mark.parametrize("play", ANSWERS.values(), ids=ANSWERS)
-async def test_the_end_of_an_answer_is_on_disk_before_a_client_has_it(
-    home: Path, on_disk: list[int], play: Script
-) -> None:
+async def test_the_end_of_an_answer_is_on_disk_before_a_client_has_it(home: Path, disk: Disk, play: Script) -> None:
     async with standin(play) as upstream:
         uses = [Use("a", 1, Offer("a", "openai", models=("gpt*",)), upstream.url, ApiKey("k"))]
         async with gate(home, uses=uses, limits=SpoolLimits(strict=True, free_bytes=0)) as at:
             for model in ("gpt-5", "nobody-s"):  # the second one is refused
-                said = await ask(at, model)
+                said = await ask(at, disk, model)
                 (spool,) = (home / "spool").iterdir()
-                assert said[-9:] in spool.read_bytes()[: on_disk[-1]]
+                assert said[-9:] in spool.read_bytes()[: disk.size]
