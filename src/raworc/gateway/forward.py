@@ -143,13 +143,15 @@ class Relay:
         if not exchange.started:
             await exchange.refuse(Refused(status, f"{message}: {error}"))
         elif events is not None and events.over:
-            await self._send(exchange.status, [], b"", last=True)  # all that matters had come
+            await self._entry.synced()
+            await exchange.piece(b"", last=True)  # all that matters had come
             exchange.end()
             return
         elif events is not None:
             event = events.cut(f"{message}: {error}")
             self._entry.chunk(event, exchange.now_us())
-            await self._send(exchange.status, [], event, last=True)
+            await self._entry.synced()
+            await exchange.piece(event, last=True)
         exchange.end(kind, str(error))  # any other body stays unfinished, so the connection is cut: it cannot be told
 
 
