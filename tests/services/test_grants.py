@@ -1,17 +1,22 @@
 """Whatever anybody does with roles and bindings, in whatever order: nobody gains what the one who gave it lacked."""
 
+import asyncio
 import itertools
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import delete, text
 
 from raworc.errors import RaworcError
+from raworc.services.accounts import Accounts, Caller
 from raworc.services.bindings import Bindings, NewBinding, Subject
 from raworc.services.roles import NewRole, RoleRule, Roles
+from raworc.services.tokens import Tokens
+from raworc.store import accounts as account_rows
 from raworc.store.database import Database
 from raworc.store.schema import bindings, roles
 from rows import add_account, add_role, bind
@@ -23,6 +28,7 @@ RESOURCES = ("agents", "secrets", "spaces", "roles", "role-bindings", "audit")
 PLACES = (None, "alpha", "beta")
 ALL = tuple(itertools.product(VERBS, RESOURCES, PLACES))
 PEOPLE = ("admin", "keeper", "maker", "binder", "nobody")
+T = TypeVar("T")
 Right = tuple[str, str, str | None]
 
 
@@ -32,42 +38,17 @@ def effective(grants: list[tuple[list[dict[str, Any]], str | None]]) -> frozense
 
 
 def _gives(rules: list[dict[str, Any]], bound: str | None, verb: str, resource: str, place: str | None) -> bool:
-    for rule in rules:
-        verbs = {"read" if word == "get" else word for word in rule["verbs"]}
-        if not (verbs & {verb, "*"} and set(rule["resources"]) & {resource, "*"}):
+    for each in rules:
+        verbs = {"read" if word == "get" else word for word in each["verbs"]}
+        if not (verbs & {verb, "*"} and set(each["resources"]) & {resource, "*"}):
             continue
         if bound is None:
             return True
         if bound != place:
             continue
-        if rule["scope"] == "space" or (resource == "spaces" and verb in {"read", "list"}):
+        if each["scope"] == "space" or (resource == "spaces" and verb in {"read", "list"}):
             return True
     return False
-
-
-@dataclass(frozen=True)
-class MakeRole:
-    name: str
-    rules: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...]
-
-
-@dataclass(frozen=True)
-class Bind:
-    role: str
-    subject: str
-    place: str | None
-
-
-@dataclass(frozen=True)
-class Take:
-    """Away what somebody was given."""
-
-    subject: str
-
-
-@dataclass(frozen=True)
-class DropRole:
-    name: str
 
 
 def some(words: tuple[str, ...], extra: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:
@@ -82,13 +63,8 @@ RULES = st.lists(
 ).map(tuple)
 ROLES = st.one_of(NAMES, st.sampled_from(("admin", "operator", "developer", "keeper")))
 SUBJECTS = st.sampled_from((*PEOPLE, "authenticated"))
-DEEDS = st.one_of(
-    st.builds(MakeRole, NAMES, RULES),
-    st.builds(Bind, ROLES, SUBJECTS, st.sampled_from(PLACES)),
-    st.builds(Take, SUBJECTS),
-    st.builds(DropRole, NAMES),
-)
-STORIES = st.lists(st.tuples(st.sampled_from(PEOPLE), DEEDS), min_size=4, max_size=14)
+WHO = st.sampled_from(PEOPLE)
+STEPS, STORIES = 12, 25
 
 
 async def begin(db: Database) -> None:
@@ -121,50 +97,101 @@ JOIN roles r ON r.id = b.role_id""")
     return {name: effective(grants) for name, grants in found.items()}
 
 
-async def tell(db: Database, actor: Any, deed: Any) -> None:
-    match deed:
-        case MakeRole(name, rules):
-            given = [RoleRule(resources, verbs, scope) for resources, verbs, scope in rules]
-            await Roles(db).create(actor, NewRole(name, given))
-        case Bind(role, subject, place):
-            await Bindings(db).create(actor, NewBinding(role, (Subject(subject, place),)))
-        case DropRole(name):
-            await Roles(db).delete(actor, name)
-        case Take(subject):
-            async with db.reading() as conn:
-                rows = (
-                    await conn.execute(
-                        text(
-                            "SELECT b.id FROM bindings b LEFT JOIN accounts a ON a.id = b.account_id "
-                            "WHERE coalesce(a.name, 'authenticated') = :name ORDER BY b.created_at DESC, b.id"
-                        ),
-                        {"name": subject},
-                    )
-                ).all()
-            if rows:
-                await Bindings(db).delete(actor, str(rows[0].id))
+class Grants(RuleBasedStateMachine):
+    """Everybody does what he likes with roles and bindings; after each deed the rows say what everybody may."""
 
+    url: str
 
-@settings(
-    settings.get_profile("made-up-requests"),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(story=STORIES)
-async def test_nobody_ever_gains_what_the_actor_lacked(db, people, story):
-    await begin(db)
-    before = await everybodys(db)
-    for who, deed in story:
-        try:
-            await tell(db, await people.caller(who), deed)
-        except RaworcError:
-            assert await everybodys(db) == before, (who, deed)
-            continue
-        after = await everybodys(db)
+    def __init__(self) -> None:
+        super().__init__()
+        self._runner = asyncio.Runner()
+        self._db = self._run(self._opened())
+        self._tokens = Tokens(b"k" * 32)
+        self._accounts = Accounts(self._db, self._tokens)
+        self._run(begin(self._db))
+        self._may = self._run(everybodys(self._db))
+
+    @rule(who=WHO, name=NAMES, given=RULES)
+    def make_role(self, who: str, name: str, given: tuple[tuple[Any, Any, str], ...]) -> None:
+        rules = [RoleRule(resources, verbs, scope) for resources, verbs, scope in given]
+        self._do(who, lambda actor: Roles(self._db).create(actor, NewRole(name, rules)))
+
+    @rule(who=WHO, name=NAMES)
+    def drop_role(self, who: str, name: str) -> None:
+        self._do(who, lambda actor: Roles(self._db).delete(actor, name))
+
+    @rule(who=WHO, role=ROLES, subject=SUBJECTS, place=st.sampled_from(PLACES))
+    def bind(self, who: str, role: str, subject: str, place: str | None) -> None:
+        new = NewBinding(role, (Subject(subject, place),))
+        self._do(who, lambda actor: Bindings(self._db).create(actor, new))
+
+    @rule(who=WHO, subject=SUBJECTS)
+    def take(self, who: str, subject: str) -> None:
+        """Away what somebody was given last."""
+        found = self._run(self._newest(subject))
+        if found is not None:
+            self._do(who, lambda actor: Bindings(self._db).delete(actor, found))
+
+    @invariant()
+    def somebody_may_do_everything(self) -> None:
+        assert any(len(rights) == len(ALL) for rights in self._may.values())
+
+    def teardown(self) -> None:
+        self._accounts.close()
+        self._run(self._db.close())
+        self._runner.close()
+
+    def _do(self, who: str, deed: Callable[[Caller], Awaitable[object]]) -> None:
+        before = self._may
+        is_done = self._run(self._done(who, deed))
+        self._may = self._run(everybodys(self._db))
+        if not is_done:
+            assert self._may == before, who
         for name in PEOPLE:
-            assert after[name] - before[name] <= before[who], (who, deed, name)
-        assert any(len(rights) == len(ALL) for rights in after.values())
-        before = after
+            assert self._may[name] - before[name] <= before[who], (who, name)
+
+    async def _done(self, who: str, deed: Callable[[Caller], Awaitable[object]]) -> bool:
+        try:
+            await deed(await self._caller(who))
+        except RaworcError:
+            return False
+        return True
+
+    async def _caller(self, name: str) -> Caller:
+        async with self._db.reading() as conn:
+            account = await account_rows.by_name(conn, name)
+        token, _ = self._tokens.login(account.id, account.version, "agents", ttl_s=60)
+        return await self._accounts.authenticate(token)
+
+    async def _opened(self) -> Database:
+        return Database(self.url, pool_size=2)
+
+    async def _newest(self, subject: str) -> str | None:
+        async with self._db.reading() as conn:
+            found = text("""
+SELECT b.id FROM bindings b LEFT JOIN accounts a ON a.id = b.account_id
+WHERE coalesce(a.name, 'authenticated') = :name ORDER BY b.created_at DESC, b.id LIMIT 1""")
+            found_id = (await conn.execute(found, {"name": subject})).scalar_one_or_none()
+        return None if found_id is None else str(found_id)
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work)
+
+
+def test_nobody_ever_gains_what_the_actor_lacked(database_url: str, pytestconfig: pytest.Config):
+    times = 10 if pytestconfig.getoption("--faults") else 1
+    machine = type("GrantsHere", (Grants,), {"url": database_url})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            database=None,
+            deadline=None,
+            derandomize=True,
+            max_examples=STORIES * times,
+            stateful_step_count=STEPS,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
 
 
 async def test_the_rules_of_this_file_are_not_the_same_for_everybody(db):
