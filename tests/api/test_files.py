@@ -107,6 +107,14 @@ async def test_an_encoded_slash_separates(admin: Api, agent: str):
     assert (await admin.get(url(agent, "read", "code%2Fmain.rs"))).content == b"fn main() {}\n"
 
 
+async def test_a_folder_may_end_with_its_slash_and_nothing_else_may(admin: Api, agent: str):
+    assert await names(admin, agent, "code/") == await names(admin, agent, "code")
+    for path in ("/", "//", "code//", "/code"):
+        error_of(await admin.get(url(agent, "list") + f"/{path}"), 400, "BAD_REQUEST")
+    for method, action in (("GET", "metadata"), ("GET", "read"), ("DELETE", "delete")):
+        error_of(await admin.ask(method, url(agent, action, "code/")), 400, "BAD_REQUEST")
+
+
 async def test_lists_are_sorted_ignoring_case_and_paged(admin: Api, agent: str, folder: Path):
     for name in ("b", "A", "c", "D", ".hidden"):
         (folder / "empty" / name).touch()
@@ -269,7 +277,7 @@ BAD_PATHS = {
     "absolute encoded": "%2Fetc%2Fpasswd",
     "dot": "./main.py",
     "empty part": "code//main.rs",
-    "trailing slash": "code/",
+    "trailing slashes": "code//",
     "nul": "main.py%00.txt",
     "too long": "a" * 300,
     "far too long": "a/" * 2500 + "a",

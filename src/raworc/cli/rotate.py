@@ -28,8 +28,12 @@ def rotate_key(
             typer.echo(f"Space '{space}' has another data key: {sealed} values were sealed anew.")
         return
     count = run_rotate(settings)
-    typer.echo(f"{count} data keys were wrapped by the new master key; secrets themselves stay as they are.")
+    typer.echo(f"{_keys(count)} wrapped by the new master key; secrets themselves stay as they are.")
     if settings.master_key is None:
         typer.echo(f"The former key stays in '{settings.home}/keys' until the next rotation, for what was backed up.")
     else:
         typer.echo("Processes that were started with the former RAWORC_MASTER_KEY must be restarted with this one.")
+
+
+def _keys(count: int) -> str:
+    return "1 data key was" if count == 1 else f"{count} data keys were"

@@ -47,7 +47,8 @@ async def list_folder(
     request: Request, name: str, path: FilePath, caller: MayGet, offset: Offset = 0, limit: EntryLimit = 100
 ) -> Response:
     """The entries directly below a folder, sorted by name ignoring case."""
-    return await _listing(request, caller, name, path, offset=offset, limit=limit)
+    folder = path if path == "/" else path.removesuffix("/")
+    return await _listing(request, caller, name, folder, offset=offset, limit=limit)
 
 
 async def file_metadata(request: Request, name: str, path: FilePath, caller: MayGet) -> Response:
