@@ -4,6 +4,7 @@ Each rule opens with its reason. They read the syntax tree only: nothing is impo
 """
 
 import ast
+import gc
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -38,11 +39,11 @@ _SETTINGS = "src/raworc/settings.py"
 
 @dataclass(frozen=True)
 class Source:
-    """One file: its path below the repository, its lines, its syntax tree."""
+    """One file: its path below the repository, its lines, its syntax tree's nodes as ``ast.walk`` gives them."""
 
     path: str
     lines: tuple[str, ...]
-    tree: ast.Module
+    nodes: tuple[ast.AST, ...]
 
     @property
     def is_product(self) -> bool:
@@ -63,12 +64,12 @@ def read(path: Path) -> Source:
 
 def parse(path: str, text: str) -> Source:
     """Parse ``text`` as if it stood at ``path``."""
-    return Source(path, tuple(text.splitlines()), ast.parse(text))
+    return Source(path, tuple(text.splitlines()), tuple(ast.walk(ast.parse(text))))
 
 
 def functions(source: Source) -> Iterator[type_of_function]:
     """Every function and method, nested ones included."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, type_of_function):
             yield node
 
@@ -97,7 +98,7 @@ def environment(source: Source) -> Iterator[tuple[int, str]]:
     """A variable read far from home is a setting that no page lists and no test can set."""
     if not source.is_product or source.path == _SETTINGS:
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         match node:
             case ast.Attribute(value=ast.Name(id="os"), attr=name) if name in _ENVIRONMENT:
                 yield node.lineno, f"reads the environment ('{name}'): only '{_SETTINGS}' does"
@@ -114,7 +115,7 @@ def broad_handlers(source: Source) -> Iterator[tuple[int, str]]:
     if not source.is_product:
         return
     allowed = [f for f in functions(source) if f"{source.path}::{f.name}" in PROCESS_LOOPS]
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.ExceptHandler) or not _is_broad(node.type) or _raises_again(node):
             continue
         if not any(f.lineno <= node.lineno <= (f.end_lineno or f.lineno) for f in allowed):
@@ -123,7 +124,7 @@ def broad_handlers(source: Source) -> Iterator[tuple[int, str]]:
 
 def silent_suppress(source: Source) -> Iterator[tuple[int, str]]:
     """``suppress(Exception)`` is a silent broad except in other clothes."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.Call) or not source.is_product:
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -158,9 +159,9 @@ def sleeping_tests(source: Source) -> Iterator[tuple[int, str]]:
     """A test that sleeps is slow on a good day and wrong on a bad one. Poll in a loop with a deadline."""
     if not source.path.startswith("tests/"):
         return
-    loops = [node for node in ast.walk(source.tree) if isinstance(node, ast.While | ast.For | ast.AsyncFor)]
+    loops = [node for node in source.nodes if isinstance(node, ast.While | ast.For | ast.AsyncFor)]
     polled = {id(node) for loop in loops for node in ast.walk(loop)}
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Call) and id(node) not in polled and _is_sleep(node.func):
             yield node.lineno, "sleeps: wait for the condition in a loop with a deadline"
 
@@ -194,6 +195,7 @@ def findings(sources: list[Source]) -> list[Finding]:
 
 def main() -> int:
     """Check the whole repository; 1 when anything was found."""
+    gc.disable()  # it would look at all these trees again and again, which takes longer than the rules do
     paths = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
     sources: list[Source] = []
     broken: list[Finding] = []
