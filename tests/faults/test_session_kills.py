@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+import psycopg
+
 from raworc.client import Raworc
 from stack import Stack
 
@@ -24,11 +26,19 @@ def working(client: Raworc, stack: Stack) -> str:
     return session_id
 
 
+def is_frozen(stack: Stack, session_id: str) -> bool:
+    """Whether an operator keeps its memory: it is called paused before."""
+    with psycopg.connect(str(stack.settings.database_url)) as conn:
+        row = conn.execute("SELECT paused_epoch = hold_epoch FROM sessions WHERE id = %s", [session_id]).fetchone()
+    return row is not None and row[0] is True
+
+
 def test_a_killed_operator_loses_frozen_memory_and_nothing_else(stack: Stack):
     client = stack.client()
     paused, ending = working(client, stack), working(client, stack)
     client.sessions.pause(paused)
     client.sessions.send(paused, "and then?")
+    until(lambda: is_frozen(stack, paused), lambda: client.sessions.get(paused))
     stack.kill("operator")
     client.sessions.terminate(ending)
     stack.start("operator")
