@@ -1,5 +1,6 @@
 """What every test may ask for: a real Postgres, a database of its own, settings with a home of its own."""
 
+import gc
 import os
 import shutil
 import sys
@@ -52,12 +53,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
+def pytest_collection_finish() -> None:
+    """What was loaded stays: looking at it for garbage, again and again, took a part of every test's time."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="the long fault table instead of its small seeded counts")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Say how many requests ``api/test_schema.py`` makes up of each operation, before it is read."""
+    gc.disable()  # until everything is loaded
     hypothesis_settings.register_profile(
         "made-up-requests",
         max_examples=250 if config.getoption("--faults") else 3,
