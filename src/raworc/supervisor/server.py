@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import Awaitable, Callable, Generator
 from typing import Final, cast
@@ -18,6 +19,7 @@ from raworc.wiring.server import ServerParts, server_parts
 
 _KEEP_ALIVE_S: Final = 75
 _TLS_GOODBYE_S: Final = 2.0
+_COLLECTED_AFTER: Final = 10_000  # new objects; a model call leaves no cycles, so looking more often finds nothing
 
 
 def run_server(settings: Settings) -> None:
@@ -44,6 +46,8 @@ async def _serve(settings: Settings, lifetime: Lifetime) -> None:
         server = _Server(_config(settings, parts), certificate, lambda: lifetime.serving(parts.facts))
         parts.metrics.gauge("raworc_http_connections", "Open connections", lambda: len(server.server_state.connections))
         parts.metrics.gauge("raworc_http_requests_in_progress", "Requests", lambda: len(server.server_state.tasks))
+        gc.freeze()  # what serves until the end
+        gc.set_threshold(_COLLECTED_AFTER)
         watching = [asyncio.create_task(server.stop_at(lifetime.stopping))]
         if certificate is not None:
             watching.append(asyncio.create_task(certificate.watch()))
