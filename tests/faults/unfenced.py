@@ -1,13 +1,16 @@
 """An operator that breaks two promises, so that a test can show that the judge notices.
 
 It writes although it may have lost its hold, and it runs a tool again whose outcome is unknown. The product has no
-switch for this: it is done here, before the operator's modules are loaded.
+switch for this: it is done here, where the operator's modules look these up, which may be loaded already.
 """
 
 from collections.abc import Sequence
 
 from raworc.domain import turns
+from raworc.operator import turn
 from raworc.store import progress
+from raworc.supervisor import operator
+from raworc.supervisor.entry import run_child
 
 _kept_promise = turns.resumed
 _fenced_write = progress.write
@@ -19,17 +22,14 @@ def run_again(steps: Sequence[turns.Step], *, model_calls: int, max_model_calls:
     return turns.RunTool(move.number, move.use) if isinstance(move, turns.ReportUnknown) else move
 
 
-async def write_anyway(conn, session_id, entries, *, new_turns=(), fence=None) -> object:
+async def write_anyway(conn, session_id, entries, *, new_turns=(), fence=None, deeds=()) -> object:
     """What the product writes, whoever holds the session."""
     del fence
-    return await _fenced_write(conn, session_id, entries, new_turns=new_turns)
+    return await _fenced_write(conn, session_id, entries, new_turns=new_turns, deeds=deeds)
 
 
-turns.resumed = run_again
+turn.resumed = run_again
 progress.write = write_anyway
-
-from raworc.supervisor import operator  # noqa: E402  it must see the patched rules
-from raworc.supervisor.entry import run_child  # noqa: E402  it must see the patched rules
 
 if __name__ == "__main__":
     run_child(operator._prepare)
