@@ -3,21 +3,23 @@
 usage: .venv/bin/python bench/gateway.py [--rounds 3] [--seconds 3] [--without NAME]... [--json]
 
 A provider and a load generator in C (``bench/loopback``, compiled here) run on the first core, the measured system on
-the last one: our server process under a client key, with Postgres and recorder beside the generator. All systems run
-at once and are asked in turns, so neighbours' work meets all of them; medians of the rounds. *Processor* is what the
-system itself used for 1,000 calls: where the generator's core is full it says more than calls per second.
+the last one: our server process under a client key, with Postgres and recorder beside the generator. All systems are
+asked in turns, so neighbours' work meets all of them, the other gateways stopped meanwhile; medians of the rounds.
+*Processor* is what the system itself used for 1,000 calls: where the generator's core is full it says more than calls
+per second.
 """
 
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,6 +45,7 @@ _BODY = {
 _CONNECTIONS = 32
 _STREAMS = 300
 _SETTLE_S = 120.0
+_QUIET_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ def keeping_up(made: Tools, system: System, running: Installation, *, seconds: f
     made.run(system, "json", seconds=seconds)
     ended_s = time.monotonic()
     calls = settled(running) - before
-    behind_s = time.monotonic() - ended_s
+    behind_s = max(time.monotonic() - ended_s - _QUIET_S, 0.0)
     postgres_s = sum(map(processor_s, family(postgres_pids(running.home)[0]))) - postgres_s
     recorder_s = processor_s(recorder) - recorder_s
     return Recorder(calls, recorder_s / calls * 1000, postgres_s / calls * 1000, behind_s)
@@ -200,12 +203,13 @@ def keeping_up(made: Tools, system: System, running: Installation, *, seconds: f
 
 def settled(running: Installation) -> int:
     """How many calls are recorded, once no more come."""
-    ends_s, count = time.monotonic() + _SETTLE_S, -1
-    while (now := recorded(running)) != count:
+    ends_s, count, seen_s = time.monotonic() + _SETTLE_S, -1, time.monotonic()
+    while time.monotonic() - seen_s < _QUIET_S:  # a batch may take a slow recorder a second
         if time.monotonic() > ends_s:
             sys.exit("the recorder does not come to an end")
-        count = now
-        time.sleep(0.5)
+        if (now := recorded(running)) != count:
+            count, seen_s = now, time.monotonic()
+        time.sleep(0.2)
     return count
 
 
@@ -225,14 +229,24 @@ def measure(options: argparse.Namespace) -> tuple[list[Run], float, Recorder]:
         runs: list[Run] = []
         for _ in range(options.rounds):
             for system in systems:
+                still([peer for peer in systems if peer not in (system, own)], signal.SIGSTOP)
+                still([system], signal.SIGCONT)
                 if system.name != "LiteLLM":  # first: the recorder is busy with the others for long, on the easy core
                     runs.append(made.run(system, "json", seconds=options.seconds * 2, connections=8, rate=100))
                 runs.append(made.run(system, "json", seconds=options.seconds))
                 runs.append(made.run(system, "sse", seconds=options.seconds))
                 if system is own:
                     settled(running)
+        still(systems, signal.SIGCONT)
         streams_mb = open_streams(made, own)
         return runs, streams_mb, keeping_up(made, own, running, seconds=options.seconds)
+
+
+def still(systems: list[System], told_them: signal.Signals) -> None:
+    """Stop them while another is measured on their core, or let them go on: some work when nobody asks them."""
+    for pid in {pid for system in systems for pid in system.pids()}:
+        with suppress(ProcessLookupError):
+            os.kill(pid, told_them)
 
 
 def medians(runs: list[Run]) -> dict[tuple[str, str], Run]:
