@@ -60,7 +60,7 @@ async def test_it_is_listed_until_it_is_decided_and_the_decision_stands(other: A
     told = (await other.get(f"/agents/{name}/responses/{turn_id}")).json()["segments"]
     assert [(s["type"], s["text"]) for s in told] == [("note", "The tool 'bash' was denied by 'olive': no")]
     async with db.reading() as conn:
-        written = (await conn.execute(select(audit).where(audit.c.name == name, audit.c.verb != "create"))).all()
+        written = (await conn.execute(select(audit).where(audit.c.name == name, audit.c.resource == "approvals"))).all()
     assert [(row.actor, row.verb, row.resource, row.details["tool"]) for row in written] == [
         ("olive", "deny", "approvals", "bash")
     ]

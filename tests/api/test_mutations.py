@@ -28,8 +28,8 @@ async def served(settings: Settings) -> AsyncIterator[Served]:
         door_socket=str(settings.gateway_socket),
         model_socket=str(settings.model_socket),
         door_key=b"k" * 32,
-        header_timeout_s=0.3,
-        body_idle_timeout_s=0.3,
+        header_timeout_s=1.5,
+        body_idle_timeout_s=1.5,
     )
     async with server_parts(settings) as parts, serve(parts.app, options, keep_alive_s=0.2) as running:
         yield running
