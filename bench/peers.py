@@ -5,6 +5,7 @@ cannot be had is left out, with a line that says why.
 """
 
 import http.client
+import json
 import os
 import shutil
 import subprocess
@@ -16,8 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "raworc-bench"
-PORTKEY = "@portkey-ai/gateway@1.15.2"
+PORTKEY = "1.15.2"
 LITELLM = "litellm[proxy]==1.106.0"
+_PORTKEY_PACKAGE = {
+    "private": True,
+    "dependencies": {"@portkey-ai/gateway": PORTKEY},
+    # Of the web server that it asks for, every release since 1.14 refuses it: its streams end with status 500.
+    "overrides": {"@hono/node-server": "~1.13.8"},
+}
 _MODEL = "claude-sonnet-4-20250514"
 _READY_S = 120.0
 _NGINX = """
@@ -76,11 +83,12 @@ def portkey(folder: Path, core: int, provider: int) -> Iterator[System]:
     """Portkey's gateway."""
     if shutil.which("npm") is None:
         raise Absent("npm is not installed: apt-get install npm")
-    home = CACHE / "portkey"
+    home = CACHE / f"portkey-{PORTKEY}"
     program = home / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
     if not program.exists():
         home.mkdir(parents=True, exist_ok=True)
-        _install(["npm", "install", "--prefix", str(home), "--no-audit", "--no-fund", PORTKEY])
+        (home / "package.json").write_text(json.dumps(_PORTKEY_PACKAGE))
+        _install(["npm", "install", "--prefix", str(home), "--no-audit", "--no-fund"])
     headers = (
         "x-portkey-provider: anthropic",
         f"x-portkey-custom-host: http://127.0.0.1:{provider}/v1",
