@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -64,8 +65,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say how many requests ``api/test_schema.py`` makes up of each operation, before it is read."""
+    """Say how many requests ``api/test_schema.py`` makes up of each operation, before it is read; hear Ctrl-C."""
     gc.disable()  # until everything is loaded
+    # A shell starts what it puts in the background with SIGINT ignored, and every process of a test would inherit that:
+    # none could be ended with Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     hypothesis_settings.register_profile(
         "made-up-requests",
         max_examples=250 if config.getoption("--faults") else 3,
