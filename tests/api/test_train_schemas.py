@@ -122,7 +122,7 @@ FAILURE = {"error_type": "overloaded_error", "error_message": "Overloaded"}
 
 
 def recorded() -> list[RequestRow]:
-    """Calls of which each documented field has a value somewhere: a subtask, a branch, a stream, and a failure."""
+    """Calls of which each documented field has a value somewhere: a subtask, a branch, a stream, a failure, a retry."""
     prompt = b"prompt".ljust(32, b".")
     tasks = [["toolu_1", prompt.hex()]]
     opening = call(NOW - timedelta(minutes=9), link=saying(b"a", tasks=tasks, answered=b"b".ljust(32, b".")))
@@ -134,6 +134,7 @@ def recorded() -> list[RequestRow]:
         call(NOW - timedelta(minutes=6), link=saying(b"a", b"b", b"d"), request_type="quota"),
         call(NOW - timedelta(hours=25)),
         call(NOW - timedelta(minutes=5), status_code=529, link=saying(b"e", ok=False), **FAILURE),
+        call(NOW - timedelta(minutes=4), link=saying(b"e")),
     ]
 
 
@@ -186,12 +187,27 @@ async def test_a_subtask_and_a_branch_are_told_as_documented(admin: Api):
     assert (await ask(admin, "/api/stats"))["total_subtasks"] == 1
 
 
+async def test_each_call_says_what_placed_it_and_after_which(admin: Api):
+    found = {one["id"]: one for one in (await ask(admin, "/api/requests"))["requests"]}
+    names = ("link_source", "parent_request_id", "retry_of")
+    opening, failed = str(CALLS[0].id), str(CALLS[5].id)
+    assert [tuple(found[str(call.id)][name] for name in names) for call in CALLS] == [
+        ("none", None, None),
+        ("task", None, None),
+        ("prefix", opening, None),
+        ("prefix", opening, None),
+        (None, None, None),
+        ("none", None, None),
+        ("none", None, failed),
+    ]
+
+
 async def test_stats_are_of_a_day_and_token_stats_of_all_time(admin: Api):
     found = await ask(admin, "/api/stats")
     start, end = (datetime.fromisoformat(found["period"][name]) for name in ("start", "end"))
     assert end - start == timedelta(days=1)
-    assert (found["total_requests"], found["success_rate"]) == (5, 80)
-    assert (await ask(admin, "/token-stats"))["total_requests"] == 6
+    assert (found["total_requests"], round(found["success_rate"], 1)) == (6, 83.3)
+    assert (await ask(admin, "/token-stats"))["total_requests"] == 7
 
 
 async def test_health_says_that_the_database_is_away(settings: Settings, postgres: Cluster, served: Served):

@@ -44,6 +44,16 @@ def test_each_block_is_one_call_in_order() -> None:
     assert inputs(third) == [("bash", {"command": "python3 -c " + shlex.quote("print('3')")})]
 
 
+@pytest.mark.parametrize(
+    ("offered", "called"),
+    [((), "bash"), (("Read", "Bash"), "Bash"), (("Bash", "bash"), "bash"), (("shell",), "bash")],
+)
+def test_commands_go_to_the_tool_as_the_client_spells_it(offered: tuple[str, ...], called: str) -> None:
+    tools = [{"name": name, "input_schema": {"type": "object"}} for name in offered]
+    said = script({"messages": [user(THREE)], "tools": tools}).content
+    assert inputs(said) == [(called, {"command": "echo 1"})]
+
+
 def test_after_the_last_block_the_outputs_are_the_answer() -> None:
     asked = user("```bash\na\n```\n```bash\nb\n```")
     end = say(asked, called("x"), user([result("one\n")]), called("y"), user([result([text("two"), text("2")])]))

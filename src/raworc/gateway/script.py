@@ -1,10 +1,10 @@
 """What the scripted model says: a pure function of the request. No I/O, no key, no chance.
 
-Each fenced block of the newest prompt is a tool call, in order: ``bash``, ``sh`` and ``python`` run a command,
-``tool`` holds one call as JSON, ``tools`` a list of calls to make at once. The tool results after the prompt say
-which block is next; after the last, the answer is their outputs, joined by newlines. A ``fault`` block makes the
-provider misbehave. Asked which agent answers a message, it names the one that the message names first. Every other
-prompt is answered ``You said: ...``.
+Each fenced block of the newest prompt is a tool call, in order: ``bash``, ``sh`` and ``python`` run a command (by the
+tool ``bash``, however the client that offers it spells that: Claude Code's is ``Bash``), ``tool`` holds one call as
+JSON, ``tools`` a list of calls to make at once. The tool results after the prompt say which block is next; after the
+last, the answer is their outputs, joined by newlines. A ``fault`` block makes the provider misbehave. Asked which agent
+answers a message, it names the one that the message names first. Every other prompt is answered ``You said: ...``.
 """
 
 import hashlib
@@ -27,6 +27,10 @@ _FENCE: Final = re.compile(
 )
 _CHARACTERS_PER_TOKEN: Final = 4
 _NAMED_IN_SUMMARY: Final = 80
+_SHELL: Final = "bash"
+
+_ToolCall = tuple[str, Any]
+"""A tool's name and its input."""
 
 
 class BadScript(ValueError):
@@ -80,7 +84,9 @@ def script(request: Json) -> Script:
     digest = hashlib.sha256(msgspec.json.encode(messages)).hexdigest()
     offered = names_offered(_text(request.get("system")))
     if offered is None:
-        content = _content(messages, position, prompt, [block for block in blocks if block[0] != "fault"], digest)
+        shell = _shell(request.get("tools"))
+        calls = [_calls(kind, body, shell) for kind, body in blocks if kind != "fault"]
+        content = _content(messages, position, prompt, calls, digest)
     else:
         content = [{"type": "text", "text": _named_first(offered, prompt)}]
     return Script(
@@ -124,7 +130,7 @@ def _prompt(messages: Sequence[Json]) -> tuple[int, str]:
 
 
 def _content(
-    messages: Sequence[Json], position: int, prompt: str, blocks: Sequence[tuple[str, str]], digest: str
+    messages: Sequence[Json], position: int, prompt: str, blocks: Sequence[Sequence[_ToolCall]], digest: str
 ) -> list[Json]:
     if SUMMARY_INSTRUCTION in prompt:
         return [{"type": "text", "text": _summary(messages[:position], prompt)}]
@@ -132,8 +138,7 @@ def _content(
     if not blocks and (prompt or not outputs):
         return [{"type": "text", "text": f"You said: {_FENCE.sub('', prompt).strip()}"}]
     seen, done = 0, calls_begun(prompt) + len(outputs)
-    for kind, body in blocks:
-        calls = _calls(kind, body)
+    for calls in blocks:
         if seen == done and calls:
             return [_use(name, given, f"{digest}{number}") for number, (name, given) in enumerate(calls)]
         seen = min(seen + len(calls), done)
@@ -150,14 +155,22 @@ def _standing(name: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
 
 
-def _calls(kind: str, body: str) -> list[tuple[str, Any]]:
-    """The tool calls of one fenced block: names and inputs."""
+def _shell(tools: object) -> str:
+    """What the tool that runs commands is called among those offered."""
+    offered = cast("list[object]", tools) if isinstance(tools, list) else []
+    names = [cast("Json", tool).get("name") for tool in offered if isinstance(tool, dict)]
+    alike = [name for name in names if isinstance(name, str) and name.lower() == _SHELL]
+    return alike[0] if alike and _SHELL not in alike else _SHELL
+
+
+def _calls(kind: str, body: str, shell: str) -> list[_ToolCall]:
+    """The tool calls of one fenced block."""
     source = body.removesuffix("\n")
     match kind:
         case "bash" | "sh":
-            return [("bash", {"command": source})]
+            return [(shell, {"command": source})]
         case "python":
-            return [("bash", {"command": "python3 -c " + shlex.quote(source)})]
+            return [(shell, {"command": "python3 -c " + shlex.quote(source)})]
         case "tool":
             return [_call(_json(kind, body))]
         case _:
@@ -167,7 +180,7 @@ def _calls(kind: str, body: str) -> list[tuple[str, Any]]:
             return [_call(call) for call in cast("list[object]", calls)]
 
 
-def _call(call: object) -> tuple[str, Any]:
+def _call(call: object) -> _ToolCall:
     given = cast("Json", call) if isinstance(call, dict) else {}
     name = given.get("name")
     if not isinstance(name, str) or not name:

@@ -53,6 +53,9 @@ class LedgerRow:
     parent_message_hash: str | None = None
     is_subtask: bool = False
     parent_task_request_id: uuid.UUID | None = None
+    parent_request_id: uuid.UUID | None = None
+    retry_of: uuid.UUID | None = None
+    link_source: str | None = None
     space: str | None = None
     turn_id: uuid.UUID | None = None
     session_id: uuid.UUID | None = None
@@ -117,6 +120,9 @@ _LINKED: Final = {
     "parent_message_hash": "encode(l.parent_digest, 'hex')",
     "is_subtask": "coalesce(l.is_subtask, false)",
     "parent_task_request_id": "l.parent_task_id",
+    "parent_request_id": "l.parent_id",
+    "retry_of": "l.retry_of",
+    "link_source": "l.source",
 }
 COLUMNS: Final = ", ".join(f"{_LINKED.get(name, f'r.{name}')} AS {name}" for name in LedgerRow.__dataclass_fields__)
 _BOOKED: Final = """

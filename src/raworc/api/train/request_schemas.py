@@ -36,6 +36,12 @@ class TrainCall(Answer):
     parent_message_hash: str | None = Field(description="SHA-256 of the part that its parent says, too, in hex")
     is_subtask: bool = Field(description="Whether it belongs to a subtask")
     parent_task_request_id: str | None = Field(description="The call whose answer started that subtask")
+    parent_request_id: str | None = Field(description="The call that it goes on from; null for a conversation's first")
+    retry_of: str | None = Field(description="The call whose body it sent once more")
+    link_source: Literal["header", "prefix", "compact", "task", "none"] | None = Field(
+        description="What placed it: its client's own word, its messages, the summary it goes on from, the task it was"
+        " given, or nothing (a new conversation); null while it is not placed"
+    )
     space: str | None = Field(description="Space that it is booked under; null where it was refused before")
     session_id: str | None = Field(description="Session of the agent that made it")
     turn_id: str | None = Field(description="The response that it was made for")
