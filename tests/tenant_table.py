@@ -3,58 +3,11 @@
 The expected statuses are written by hand from the rules, never computed. Whoever adds a route adds its rows.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
-SCOPES = ("alpha", "beta", "nosuch")
-"""A space in which some have roles, one in which others have, and one that is not there."""
-
-SHUT_OUT = ("anonymous", "expired", "disabled")
-PRINCIPALS = (
-    "unbound",
-    "viewer@A",
-    "developer@A",
-    "operator@A",
-    "admin@A",
-    "keeper@A",
-    "developer@B",
-    "viewer",
-    "admin",
-)
-"""In the order of the columns below. ``viewer`` may read and list everything, ``keeper`` may do everything; those
-with ``@A`` are bound in alpha, ``@B`` in beta, the others everywhere. Rules of the built-in ``admin`` are of scope
-``global``: bound to a space they show that space and nothing else. An agent's own token is refused everywhere."""
+from crowd import Public, Rows, everywhere
 
 PASSWORD = "a-password-of-tests"
-VIEWER = {"resources": ["*"], "verbs": ["read", "list"], "scope": "space"}
-KEEPER = {"resources": ["*"], "verbs": ["*"], "scope": "space"}
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What each principal is answered about things in alpha, in beta, and in no space that is there.
-
-    ``body``: what is sent; ``{space}``, ``{fresh}`` and other braces are filled in.
-    """
-
-    alpha: str
-    beta: str
-    nosuch: str
-    body: Any = None
-
-
-def everywhere(row: str, body: Any = None) -> Rows:
-    """What does not depend on a space."""
-    return Rows(row, row, row, body)
-
-
-@dataclass(frozen=True)
-class Public:
-    """What everybody is answered, whatever token he sends."""
-
-    status: int
-    body: Any = None
-
 
 WRONG = {"user": "{fresh}", "pass": "wrong"}
 FOR_ANYBODY = everywhere("200 200 200 200 200 200 200 200 200")

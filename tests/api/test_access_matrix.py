@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from asking import Api, client_of
+from crowd import everything
 from deeds import LOOKED_FOR_ELSEWHERE, WRITING, newest, refusals, since
 from raworc.api.app import ROUTES
 from raworc.api.routes import Route
@@ -29,8 +30,6 @@ pytestmark = pytest.mark.anyio
 
 PASSWORD = "a-password-of-tests"
 HELPS = {"resources": ["service-accounts"], "verbs": ["*"], "scope": "global"}
-GROWS_BY_ITSELF = {"audit", "audit_chain", "denials", "workers", "alembic_version"}
-"""Refusals are audited; processes note that they live."""
 
 
 @dataclass(frozen=True)
@@ -264,15 +263,6 @@ async def status_of(api: Api, route: Route, around: Scene, body: Any, token: str
 
 def _filled(value: Any, **names: str) -> Any:
     return value.format(**names) if isinstance(value, str) else value
-
-
-async def everything(db: Database) -> dict[str, str]:
-    """A digest of each table."""
-    async with db.reading() as conn:
-        found = await conn.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
-        tables = sorted(set(found) - GROWS_BY_ITSELF)
-        digest = "SELECT md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM {} t"
-        return {table: str(await conn.scalar(text(digest.format(table)))) for table in tables}
 
 
 @pytest.mark.parametrize("route", OURS, ids=name_of)
