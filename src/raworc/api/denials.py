@@ -8,7 +8,7 @@ from raworc.domain.text import storable_text
 from raworc.errors import Forbidden, Hidden, RaworcError
 from raworc.services.audit import Deed
 
-_NAMES = ("key", "agent_name", "name", "id")
+_NAMES = ("key", "agent_name", "name", "id", "request_id", "conversation_id", "key_id", "upstream")
 
 
 async def kept(request: Request, error: RaworcError) -> RaworcError:

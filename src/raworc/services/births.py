@@ -10,7 +10,7 @@ from raworc.domain.access import may
 from raworc.domain.agents import DEFAULT_SPACE
 from raworc.domain.content import text_input
 from raworc.domain.text import storable_text
-from raworc.errors import Forbidden, NotFound
+from raworc.errors import Forbidden, Hidden, NotFound
 from raworc.ids import new_id
 from raworc.services.accounts import Caller
 from raworc.services.changes import Change, queued
@@ -75,8 +75,10 @@ async def _check_space(conn: AsyncConnection, caller: Caller, space: str) -> Non
     if space == DEFAULT_SPACE and allowed:
         return
     seen = allowed or may(caller.grants, "read", "spaces", space=space)
-    if not seen or not await spaces.keeps(conn, space):
+    if not await spaces.keeps(conn, space):
         raise NotFound(f"Space '{space}' not found")
+    if not seen:
+        raise Hidden(f"Space '{space}' not found")
     if not allowed:
         raise Forbidden(f"Account '{caller.name}' may not create agents in space '{space}'")
 

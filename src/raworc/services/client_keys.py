@@ -4,7 +4,7 @@ A key speaks for its maker's account: it counts while that account is in use and
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from raworc.domain.access import Grant, may, spaces_for
 from raworc.domain.agents import DEFAULT_SPACE
 from raworc.domain.client_keys import digest_of, is_key, new_key, shown_of
 from raworc.domain.text import storable_text
-from raworc.errors import BadRequest, FieldError, Forbidden, NotFound, Unauthorized
+from raworc.errors import BadRequest, FieldError, Forbidden, Hidden, NotFound, Unauthorized
 from raworc.ids import new_id
 from raworc.services import audit
 from raworc.services.accounts import Caller, grants_of, renewed
@@ -69,25 +69,19 @@ class ClientKeys:
         if new.expires_at is not None and new.expires_at <= datetime.now(UTC):
             raise _refused("expires_at", "must be in the future")
         key, key_id, space = new_key(), new_id(), storable_text(new.space)
-        deed = Deed("create", RESOURCE, str(key_id), space, {"name": new.name, "train_id": new.train_id})
+        deed = Deed("create", RESOURCE, None, space, {"name": new.name, "train_id": new.train_id})
+        made = replace(deed, name=str(key_id))
 
-        async def work(conn: AsyncConnection) -> KeyRow:
-            by = await renewed(conn, caller)
+        async def work(conn: AsyncConnection, by: Caller) -> KeyRow:
             if not _may_make(by.grants, space):
                 raise Forbidden(f"Account '{by.name}' may not create keys in space '{space[:80]}'")
             if not await spaces.keeps(conn, space):
                 raise _refused("space", "names no space")
             values = {**vars(new), "id": key_id, "space": space, "models": list(new.models), "owner_id": by.account_id}
             await store.insert(conn, {**values, "digest": digest_of(key), "prefix": shown_of(key)})
-            await audit.done(conn, by, deed)
             return await _found(conn, key_id)
 
-        try:
-            return await self._db.run(work), key
-        except Forbidden as error:
-            await audit.refused(self._db, caller, deed)
-            error.is_kept = True
-            raise
+        return await audit.carried_out(self._db, caller, deed, work, made=made), key
 
     async def page(self, caller: Caller, *, limit: int, offset: int) -> list[KeyRow]:
         """Keys that the caller may see, his own ones at least, the newest first."""
@@ -99,7 +93,8 @@ class ClientKeys:
         """Revoke a key: the gateway refuses it from the next second on.
 
         Raises:
-            NotFound: there is none that the caller may see.
+            NotFound: there is none.
+            Hidden: there is one that the caller may not see.
             Forbidden: he may see it and not take it away.
         """
 
@@ -110,17 +105,13 @@ class ClientKeys:
             if not may(by.grants, "delete", RESOURCE, space=row.space, owner=owner):
                 if may(by.grants, "list", RESOURCE, space=row.space, owner=owner):
                     raise Forbidden(f"Account '{by.name}' may not delete keys in space '{row.space}'")
-                raise _not_found(key_id)
+                raise Hidden(_not_found(key_id).message)
             if not await store.remove(conn, key_id):
                 raise _not_found(key_id)
             await audit.done(conn, by, Deed("delete", RESOURCE, str(key_id), row.space, {"name": row.name}))
 
-        try:
+        async with audit.refusals_kept(self._db, caller, Deed("delete", RESOURCE, str(key_id))):
             await self._db.run(work)
-        except Forbidden as error:
-            await audit.refused(self._db, caller, Deed("delete", RESOURCE, str(key_id)))
-            error.is_kept = True
-            raise
 
     async def authenticate(self, key: str) -> KeyUse:
         """What a key is good for at this moment.

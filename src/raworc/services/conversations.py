@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.domain.access import may
 from raworc.domain.ledger import Chosen
-from raworc.errors import NotFound
+from raworc.errors import Hidden, NotFound
 from raworc.services.accounts import Caller
 from raworc.services.ledger import RESOURCE, visible
 from raworc.services.requests import RequestView
@@ -69,12 +69,15 @@ class Conversations:
         """One conversation with a page of its calls.
 
         Raises:
-            NotFound: there is none that the caller may see.
+            NotFound: there is none.
+            Hidden: there is one that the caller may not see.
         """
         async with self._db.reading() as conn:
             row = await store.find(conn, conversation_id)
-            if row is None or not may(caller.grants, "get", RESOURCE, space=row.space or None):
+            if row is None:
                 raise NotFound(f"Conversation '{conversation_id}' not found")
+            if not may(caller.grants, "get", RESOURCE, space=row.space or None):
+                raise Hidden(f"Conversation '{conversation_id}' not found")
             (view,) = await views(conn, [row])
             calls = await ledger.of_conversation(conn, conversation_id, limit=limit, offset=offset)
         return ConversationDetails(view, [RequestView(**vars(call)) for call in calls])

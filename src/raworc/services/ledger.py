@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from raworc.domain.access import may, spaces_for
 from raworc.domain.ledger import Chosen
 from raworc.domain.periods import LENGTHS, Cell, Stretch, stretch
-from raworc.errors import NotFound
+from raworc.errors import Hidden, NotFound
 from raworc.services.accounts import Caller
 from raworc.services.requests import RequestView
 from raworc.store import ledger as store
@@ -66,13 +66,16 @@ class Ledger:
         """One call with its bodies.
 
         Raises:
-            NotFound: there is none that the caller may see.
+            NotFound: there is none.
+            Hidden: there is one that the caller may not see.
         """
         async with self._db.reading() as conn:
             row = await store.find(conn, call_id)
             since = await store.kept_since(conn)
-            if row is None or _is_gone(row.created_at, since) or not _may_see(caller, row.space):
+            if row is None or _is_gone(row.created_at, since):
                 raise NotFound(f"Request '{call_id}' not found")
+            if not _may_see(caller, row.space):
+                raise Hidden(f"Request '{call_id}' not found")
             said, chunks = await store.said(conn, row), await store.chunks(conn, row)
         return CallDetails(RequestView(**vars(row)), said, chunks)
 

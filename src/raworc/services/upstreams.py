@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from raworc.domain.access import may, spaces_for
 from raworc.domain.credentials import Credential
 from raworc.domain.upstreams import DEFAULT_URLS, RESERVED, ProviderName
-from raworc.errors import BadRequest, Conflict, FieldError, Forbidden, NotFound
+from raworc.errors import BadRequest, Conflict, FieldError, Forbidden, Hidden, NotFound
 from raworc.ids import new_id
 from raworc.services import audit
-from raworc.services.accounts import Caller, renewed
+from raworc.services.accounts import Caller
 from raworc.services.audit import Deed
 from raworc.services.renewals import Renewals
 from raworc.services.secrets import Secrets
@@ -70,12 +70,15 @@ class Upstreams:
         """One by its id or name.
 
         Raises:
-            NotFound: there is none that the caller may see.
+            NotFound: there is none.
+            Hidden: there is one that the caller may not see.
         """
         async with self._db.reading() as conn:
             found = await _find(conn, wanted) or self._provided.get(wanted)
-        if found is None or not _sees(caller, found, "get"):
+        if found is None:
             raise _not_found(wanted)
+        if not _sees(caller, found, "get"):
+            raise Hidden(_not_found(wanted).message)
         return found
 
     async def create(self, caller: Caller, new: Fields) -> UpstreamRow:
@@ -169,20 +172,15 @@ class Upstreams:
         return found
 
     async def _changed(self, caller: Caller, deed: Deed, work: _Work) -> None:
-        async def audited(conn: AsyncConnection) -> None:
-            by = await renewed(conn, caller)
+        async def allowed(conn: AsyncConnection, by: Caller) -> None:
             if not may(by.grants, deed.verb, RESOURCE, space=None):
                 raise Forbidden(f"Account '{by.name}' may not {deed.verb} {RESOURCE}: they belong to administrators")
             await work(conn)
-            await audit.done(conn, by, deed)
 
         try:
-            await self._db.run(audited)
+            await audit.carried_out(self._db, caller, deed, allowed)
         except Duplicate:
             raise Conflict("There is an upstream of this name already: take another, or change that one") from None
-        except Forbidden:
-            await audit.refused(self._db, caller, deed)
-            raise
 
     async def _now(self, upstream_id: uuid.UUID) -> UpstreamRow:
         async with self._db.reading() as conn:
