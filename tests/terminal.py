@@ -58,7 +58,7 @@ class Shell:
         return said
 
     def json(self, *arguments: str) -> dict[str, object]:
-        return json.loads(self.run(*arguments, "--json"))
+        return json.loads(self.here(*arguments, "--json"))
 
     def open(self, *arguments: str) -> "Terminal":
         """The command at a terminal of its own."""
