@@ -12,7 +12,7 @@ from raworc.domain.ledger import Chosen
 from raworc.services.accounts import Caller
 from raworc.services.feed import Feed, Stored
 from raworc.store.database import Database
-from raworc.store.notify import ACCOUNTS, CALLS, Listener
+from raworc.store.notify import ACCOUNTS, CALLS, ListenerOnDemand
 from rows import add_role, bind
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +23,7 @@ MANY = 60
 
 @pytest.fixture
 async def feed(db: Database, database_url: str) -> AsyncIterator[Feed]:
-    async with Listener(database_url, [ACCOUNTS, CALLS]) as listening:
+    async with ListenerOnDemand(database_url, [ACCOUNTS, CALLS]) as listening:
         yield Feed(db, listening, ping_s=0.2)
 
 

@@ -8,18 +8,23 @@ from sqlalchemy import text
 
 from raworc.ids import new_id
 from raworc.store.notify import (
+    CALLS,
     EVENTS,
     WORK,
+    CallNotice,
     DeltaNotice,
     EventNotice,
     Listener,
+    ListenerOnDemand,
     Subscription,
     WorkNotice,
+    notify_calls,
     notify_delta,
     notify_event,
     notify_work,
 )
 from raworc.supervisor.cluster import SUPERUSER
+from waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -130,3 +135,24 @@ async def test_a_reader_that_is_too_slow_loses_notices_and_knows():
     for number in range(2_000):
         subscription.put(EventNotice(new_id(), number))
     assert subscription.overflowed
+
+
+async def test_what_nobody_wants_to_hear_has_no_connection(db):
+    async def is_silent() -> bool:
+        query = "SELECT application_name FROM pg_stat_activity WHERE datname = current_database()"
+        async with db.reading() as conn:
+            return "raworc listener" not in (await conn.execute(text(query))).scalars().all()
+
+    async def hears(listener: Listener, number: int) -> None:
+        async with listener.subscribe(CALLS) as subscription:
+            subscription.overflowed = False  # whatever was said before there was a connection
+            async with db.transaction() as conn:
+                await notify_calls(conn, number)
+            assert await subscription.get(60) == CallNotice(number)
+
+    async with ListenerOnDemand(db.url, [CALLS]) as listener:
+        assert await is_silent()
+        await asyncio.gather(hears(listener, 1), hears(listener, 1))
+        await until(is_silent)
+        await hears(listener, 2)
+    await until(is_silent)

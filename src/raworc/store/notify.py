@@ -190,10 +190,7 @@ class Listener:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._keep_listening(), name="listener")
-        with contextlib.suppress(TimeoutError):  # it goes on trying; polls do the work until then
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await self._listening.wait()
+        await self._begun()
         return self
 
     async def __aexit__(
@@ -215,6 +212,13 @@ class Listener:
             self._subscribers[name].discard(subscription)
             if not self._subscribers[name]:
                 del self._subscribers[name]
+
+    async def _begun(self) -> None:
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep_listening(), name="listener")
+        with contextlib.suppress(TimeoutError):  # it goes on trying; polls do the work until then
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._listening.wait()
 
     async def _keep_listening(self) -> None:
         delay_s = _BACKOFF_S[0]
@@ -263,6 +267,42 @@ class Listener:
         for group in self._subscribers.values():
             for subscription in group:
                 subscription.lose()
+
+
+class ListenerOnDemand(Listener):
+    """Listens only while somebody subscribes: for channels that say much which mostly nobody wants to hear."""
+
+    def __init__(self, url: str, channels: Sequence[str]) -> None:
+        super().__init__(url, channels)
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
+        await asyncio.gather(*self._ending, return_exceptions=True)
+
+    @asynccontextmanager
+    async def subscribe(self, key: uuid.UUID | str | None) -> AsyncGenerator[Subscription]:
+        """As a ``Listener``'s; the first one waits for the connection."""
+        try:
+            async with super().subscribe(key) as subscription:
+                await self._begun()
+                yield subscription
+        finally:
+            if not self._subscribers:
+                self._end()
+
+    def _end(self) -> None:
+        task, self._task = self._task, None
+        self._listening.clear()
+        if task is not None:
+            task.cancel()
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
 
 
 async def _notify(conn: AsyncConnection, channel: str, payload: str) -> None:

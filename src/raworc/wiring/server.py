@@ -71,7 +71,7 @@ from raworc.services.usage import Usage
 from raworc.services.workers import Worker, working
 from raworc.settings import Settings
 from raworc.store.database import Database
-from raworc.store.notify import ACCOUNTS, CALLS, EVENTS, LOGS, Listener
+from raworc.store.notify import ACCOUNTS, CALLS, EVENTS, LOGS, Listener, ListenerOnDemand
 from raworc.wiring.database import database_url
 from raworc.wiring.identities import identity_providers
 from raworc.wiring.metrics import published
@@ -96,7 +96,7 @@ async def server_parts(settings: Settings, process: str = "server") -> AsyncGene
         enter = stack.enter_async_context
         db = await enter(_database(url, settings))
         worker, metrics = await enter(_worker(settings, db, process))
-        listener = await enter(Listener(url, [ACCOUNTS, EVENTS, CALLS, LOGS]))
+        listener = await enter(Listener(url, [ACCOUNTS, EVENTS, LOGS]))
         tokens, passwords, secrets = Tokens(keys.jwt), Passwords(), Secrets(MasterKeys.of(settings))
         accounts, requests, client_keys = Accounts(db, tokens, passwords), Requests(db), ClientKeys(db)
         callers = _callers(settings, tokens, Asked(accounts, client_keys, requests))
@@ -118,7 +118,7 @@ async def server_parts(settings: Settings, process: str = "server") -> AsyncGene
             approvals=Approvals(db),
             events=Events(db, listener),
             files=_files(settings, db),
-            train=_train(db, requests, listener),
+            train=await _train(stack, db, requests),
             answers=Answers(db, keys.jwt),
             telemetry=Telemetry(metrics, db, worker=worker.id, home=settings.home, token=settings.metrics_token),
             tenants=await _tenants(stack, settings, db, _Shared(accounts, passwords, secrets, listener)),
@@ -192,9 +192,10 @@ def _callers(settings: Settings, tokens: Tokens, asked: Asked) -> Callers:
     return Callers(tokens, asked, passthrough=settings.passthrough and settings.is_loopback)
 
 
-def _train(db: Database, requests: Requests, listener: Listener) -> TrainParts:
+async def _train(stack: AsyncExitStack, db: Database, requests: Requests) -> TrainParts:
+    recorded = await stack.enter_async_context(ListenerOnDemand(db.url, [ACCOUNTS, CALLS]))
     return TrainParts(
-        requests=requests, ledger=Ledger(db), conversations=Conversations(db), usage=Usage(db), feed=Feed(db, listener)
+        requests=requests, ledger=Ledger(db), conversations=Conversations(db), usage=Usage(db), feed=Feed(db, recorded)
     )
 
 
