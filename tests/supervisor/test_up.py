@@ -30,11 +30,12 @@ class Up:
 
     def __init__(self, home: Path, *options: str, environ: dict[str, str] | None = None) -> None:
         self.home = home
-        stops_with_us = ["setpriv", "--pdeathsig", "TERM"]
-        command = [*stops_with_us, sys.executable, "-m", "raworc", "up", "--home", str(home), "--port", "0", *options]
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("RAWORC_", "ANTHROPIC_"))}
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=clean | (environ or {})
+            up_command(home, *options),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=clean_environ() | (environ or {}),
         )
         self.said = ""
         self._reading = threading.Thread(target=self._read, daemon=True)
@@ -67,6 +68,17 @@ class Up:
     def _read(self) -> None:
         for line in self.process.stdout:
             self.said += line
+
+
+def up_command(home: Path, *options: str) -> list[str]:
+    """It stops when we end."""
+    alone = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "raworc"]
+    return [*alone, "up", "--home", str(home), "--port", "0", *options]
+
+
+def clean_environ() -> dict[str, str]:
+    """Ours without settings and keys."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("RAWORC_", "ANTHROPIC_"))}
 
 
 def until(condition, limit_s: float = _LIMIT_S) -> None:
@@ -148,9 +160,20 @@ def test_it_serves_says_where_and_leaves_nothing_behind(installed):
         for words in ("Postgres 18, embedded", "scripted", str(installed), "admin / admin"):
             assert words in up.said
     assert up.process.returncode == 0
+    assert re.search(r"\nStopping: [^\n]+\nStopped\n$", up.said), up.said
     assert of_home(installed) == []
     assert [path.name for path in (installed / "run").glob("*.sock")] == []
     assert [path.name for path in (installed / "run").glob("*-*.lock")] == []
+
+
+def test_it_stops_as_well_when_nobody_reads_what_it_says(installed):
+    with subprocess.Popen(up_command(installed), stdout=subprocess.PIPE, env=clean_environ()) as process:
+        while b"Login" not in process.stdout.readline():  # the last line of what it says once it serves
+            assert process.poll() is None
+        process.stdout.close()
+        process.terminate()
+        assert process.wait(_LIMIT_S) == 0
+    assert of_home(installed) == []
 
 
 def test_a_second_start_is_refused_with_the_first_ones_pid_and_address(installed):

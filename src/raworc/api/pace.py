@@ -1,21 +1,18 @@
-"""How many requests somebody may make: a bucket for each account, and for each address without one. None by default.
+"""How many requests somebody may make: a minute's worth for each account, and for each address without one.
 
-Each server process counts by itself.
+None by default. Each server process counts by itself; the rule is ``domain/pace.py``'s.
 """
 
 import math
 import uuid
 from collections.abc import Callable
 from time import monotonic
-from typing import Final
 
 from starlette.types import Scope
 
 from raworc.api.contracts import bearer_of
+from raworc.domain.pace import Free, Known, counted
 from raworc.errors import RateLimited
-
-_MINUTE_S: Final = 60.0
-_MOST_KNOWN: Final = 10_000
 
 
 def _nobody(_token: str) -> uuid.UUID | None:
@@ -37,7 +34,7 @@ class Pace:
         self._per_minute = per_minute
         self._holder = holder
         self._clock = clock
-        self._free_at_s: dict[str, float] = {}
+        self._known = Known()
 
     def count(self, scope: Scope) -> None:
         """Count one request.
@@ -47,15 +44,11 @@ class Pace:
         """
         if self._per_minute == 0:
             return
-        caller = self._caller(scope)
-        now, each_s = self._clock(), _MINUTE_S / self._per_minute
-        free_at_s = max(self._free_at_s.get(caller, now), now) + each_s
-        wait_s = free_at_s - now - _MINUTE_S
-        if wait_s > each_s / 2:
-            raise self._too_many(math.ceil(wait_s))
-        if len(self._free_at_s) >= _MOST_KNOWN:
-            self._free_at_s = {known: at_s for known, at_s in self._free_at_s.items() if at_s > now}
-        self._free_at_s[caller] = free_at_s
+        caller, now_s = self._caller(scope), self._clock()
+        found = counted(self._known.free_at_s(caller, now_s), now_s, per_minute=self._per_minute)
+        if not isinstance(found, Free):
+            raise self._too_many(math.ceil(found.for_s))
+        self._known.keep(caller, found.at_s, now_s)
 
     def _caller(self, scope: Scope) -> str:
         token = bearer_of(scope)

@@ -37,7 +37,6 @@ def context(name: AgentName, options: ContextOptions, *, as_json: Json = False) 
             ("used", f"{usage.used_tokens_estimated} of {usage.soft_limit_tokens} tokens ({usage.used_percent:g} %)"),
             ("messages", str(usage.total_messages_considered)),
             ("cutoff", moment(usage.cutoff_at)),
-            ("basis", usage.basis.replace("_", " ")),
         ]
     )
 

@@ -252,7 +252,7 @@ class Response(Struct, frozen=True):
 
 
 class ContextUsage(Struct, frozen=True):
-    """How full an agent's context is, in tokens since ``cutoff_at``; ``basis`` says where the number comes from."""
+    """How full an agent's context is, in tokens since ``cutoff_at``."""
 
     agent: str
     soft_limit_tokens: int

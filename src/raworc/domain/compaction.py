@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 from raworc.domain.context import (
     Message,
@@ -21,8 +21,6 @@ from raworc.domain.context import (
 )
 from raworc.domain.summary import SUMMARY_INSTRUCTION
 from raworc.domain.turns import Block, Segment
-
-Basis = Literal["estimated_from_history_chars", "estimated_from_provider_usage"]
 
 NOTHING_SAID: Final = "Nothing had been said yet."
 _CHARACTERS_PER_TOKEN: Final = 4
@@ -49,11 +47,6 @@ class Measured:
     def tokens(self) -> int:
         """How much of the context is used."""
         return (self.reported or 0) + tokens(self.characters_since)
-
-    @property
-    def basis(self) -> Basis:
-        """What the number comes from."""
-        return "estimated_from_history_chars" if self.reported is None else "estimated_from_provider_usage"
 
 
 def tokens(characters: int) -> int:

@@ -80,7 +80,7 @@ def check_output(given: object) -> tuple[Json, list[Json]]:
     """An outside writer's ``output``: what is to be merged, and the items that become segments.
 
     Raises:
-        BadRequest: not an object, ``text`` not a text, or ``items`` not a list of objects with a ``type``.
+        BadRequest: not an object, ``text`` not a text, or ``items`` not a list of objects.
     """
     known = _object(given)
     if known is None:
@@ -95,9 +95,8 @@ def check_output(given: object) -> tuple[Json, list[Json]]:
 
 def _checked_segment(item: object, number: int) -> Json:
     known = _object(item)
-    kind = known.get("type") if known else None
-    if known is None or not isinstance(kind, str) or not kind:
-        raise _refused(f"output.items.{number}", "must be an object with a 'type'")
+    if known is None:
+        raise _refused(f"output.items.{number}", "must be an object")
     return known
 
 

@@ -3,12 +3,12 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.clock import rfc3339
-from raworc.domain.compaction import Basis, Measured, cleared, restored
+from raworc.domain.compaction import Measured, cleared, restored
 from raworc.domain.lifecycle import ASLEEP
 from raworc.errors import Conflict, Unavailable
 from raworc.ids import new_id
@@ -41,13 +41,13 @@ _MAY_PASS: Final = frozenset(
 
 @dataclass(frozen=True)
 class ContextUsage:
-    """How full a context is, as the agents contract shows it."""
+    """How full a context is, as the agents contract shows it; ``basis`` is the one word that its document knows."""
 
     agent: str
     soft_limit_tokens: int
     used_tokens_estimated: int
     used_percent: float
-    basis: Basis
+    basis: Literal["estimated_from_history_chars"]
     cutoff_at: datetime | None
     measured_at: datetime
     total_messages_considered: int
@@ -155,7 +155,7 @@ class Context:
             soft_limit_tokens=self._soft_limit,
             used_tokens_estimated=measured.tokens,
             used_percent=round(100 * measured.tokens / self._soft_limit, 1),
-            basis=measured.basis,
+            basis="estimated_from_history_chars",
             cutoff_at=measured.cutoff_at,
             measured_at=measured.at,
             total_messages_considered=measured.messages,

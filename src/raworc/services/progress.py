@@ -90,7 +90,7 @@ async def append(
     *,
     fence: Fence | None = None,
 ) -> Written:
-    """Add segments to a turn. ``bodies`` are shown as they are; each has a ``type``. Raises as :func:`write`."""
+    """Add segments to a turn. ``bodies`` are shown as they are. Raises as :func:`write`."""
     return await write(conn, session_id, [SegmentAdded(turn_id, body) for body in bodies], fence=fence)
 
 

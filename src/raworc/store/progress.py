@@ -39,7 +39,7 @@ class NewTurn:
 
 @dataclass(frozen=True)
 class SegmentAdded:
-    """A segment as the API shows it; ``body["type"]`` is its type."""
+    """A segment as the API shows it; ``body["type"]`` is its type, which an outside writer's need not have."""
 
     turn_id: uuid.UUID
     body: Json
@@ -220,7 +220,7 @@ touched AS (
 added AS (
     INSERT INTO segments (turn_id, seq, session_id, event_seq, type, body, created_at)
     SELECT entry.turn_id, touched.base + row_number() OVER (PARTITION BY entry.turn_id ORDER BY entry.position),
-           moved.id, moved.base + entry.position, entry.body ->> 'type', entry.body, moved.at
+           moved.id, moved.base + entry.position, coalesce(entry.body ->> 'type', ''), entry.body, moved.at
     FROM moved, entry JOIN touched ON touched.id = entry.turn_id
     WHERE entry.kind = 'segment'
 ),

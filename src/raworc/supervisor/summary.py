@@ -1,5 +1,8 @@
-"""The one table that ``raworc up`` prints: where things are and what is enforced."""
+"""What ``raworc up`` prints: one table of where things are and what is enforced, and a line when it stops and has."""
 
+import contextlib
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,6 +30,12 @@ def show(summary: Summary) -> None:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         out.print(Text.assemble((f"{name:<{width}}  ", "bold"), value))
+
+
+def say(line: str) -> None:
+    """Print one line, where the terminal is still there: its end is one of the reasons to stop."""
+    with contextlib.suppress(OSError):
+        os.write(sys.stdout.fileno(), f"{line}\n".encode())  # nothing stays in a buffer, to fail at our exit
 
 
 def _rows(summary: Summary) -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ from raworc.supervisor.listeners import Listeners, open_listeners
 from raworc.supervisor.postgres import EmbeddedPostgres
 from raworc.supervisor.processes import Child, Program
 from raworc.supervisor.service import Service
-from raworc.supervisor.summary import Summary, show
+from raworc.supervisor.summary import Summary, say, show
 from raworc.supervisor.tls import Certificate
 
 _GRACE_S: Final = 5.0  # on top of what a process takes to drain
@@ -52,6 +52,7 @@ def run_up(settings: Settings) -> None:
             listeners.close()
             for path in (settings.gateway_socket, settings.model_socket):
                 path.unlink(missing_ok=True)
+    say("Stopped")
 
 
 class _Installation:
@@ -126,6 +127,8 @@ async def _until_stopped(installation: _Installation) -> None:
     def stop() -> None:
         if stopping.is_set():
             installation.kill()
+        else:
+            say("Stopping: running work comes to a safe end first; once more ends it at once")
         stopping.set()
 
     loop = asyncio.get_running_loop()

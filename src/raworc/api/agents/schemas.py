@@ -250,14 +250,14 @@ class Cancelled(Answer):
 
 
 class AgentContextUsage(Answer):
-    """How full an agent's context is since its cutoff; ``basis`` says where the number comes from."""
+    """How full an agent's context is since its cutoff."""
 
     agent: str = Field(description="Which agent it is about")
     soft_limit_tokens: int = Field(description="Tokens that count as full")
     used_tokens_estimated: int = Field(description="Tokens since the cutoff")
     used_percent: float = Field(description="Of the limit, one decimal")
-    basis: Literal["estimated_from_history_chars", "estimated_from_provider_usage"] = Field(
-        description="From characters, or from what the provider counted"
+    basis: Literal["estimated_from_history_chars"] = Field(
+        description="From characters; what a provider counted corrects it"
     )
     cutoff_at: Time | None = Field(description="What was said before does not count")
     measured_at: Time = Field(description="When it was counted")
@@ -303,7 +303,9 @@ class ResponseObject(Answer):
     status: ResponseStatus = Field(description="How far it is")
     input_content: list[Any] = Field(description="What was said to the agent")
     output_content: list[Any] = Field(description="The answer; empty until there is one")
-    segments: list[Json] = Field(description="Every step, oldest first; `type` names its kind")
+    segments: list[Json] = Field(
+        description="Every step, oldest first; `type` says of which kind, where it is one of ours"
+    )
     created_at: Time = Field(description="When it was made")
     updated_at: Time = Field(description="When it was last changed")
 
