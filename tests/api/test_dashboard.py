@@ -108,6 +108,58 @@ async def test_a_request_with_what_was_said_in_it(admin: Api):
     assert (bare["account_id"], bare["model"], bare["conversation_id"]) == ("", None, None)
 
 
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ({"model": "claude-sonnet-4-5"}, [4, 2, 0]),
+        ({"model": "gpt-x"}, []),
+        ({"requestType": "quota"}, [2]),
+        ({"requestType": "inference", "space": "default"}, [4, 0]),
+        ({"status": "success"}, [4, 2, 0]),
+        ({"status": "error"}, []),
+        ({"status": "200", "from": NOON + timedelta(minutes=1)}, [4, 2]),
+        ({"status": "4xx"}, []),
+        ({"trainId": "project", "accountId": "second", "model": "claude-sonnet-4-5"}, [2]),
+        ({"model": "claude-sonnet-4-5", "limit": 1, "offset": 1}, [2]),
+        ({"status": "2xx", "per_page": 2, "page": 2}, [0]),
+    ],
+)
+async def test_conversations_are_chosen_and_cut_into_pages(admin: Api, query: dict, wanted: list[int]):
+    found = await ask(admin, "/api/conversations", **query)
+    at = {str(one.id): number for number, one in enumerate(CALLS)}
+    assert [at[one["latest_request"]["id"]] for one in found["conversations"]] == wanted
+    paged = {"limit", "per_page"} & query.keys()
+    assert found["pagination"]["total"] == (3 if paged else len(wanted))
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ({"model": "gpt-x"}, [1]),
+        ({"requestType": "quota"}, [2]),
+        ({"status": "error"}, [3, 5]),
+        ({"status": "success"}, [0, 1, 2, 4]),
+        ({"status": "success", "trainId": "other"}, [1]),
+        ({"status": "error", "model": "claude-sonnet-4-5"}, [3]),
+        ({"status": "429"}, [3]),
+        ({"status": "4xx", "accountId": "anthropic"}, [3]),
+        ({"status": "error", "from": NOON + timedelta(hours=4)}, [5]),
+        ({"status": "success", "to": NOON + timedelta(minutes=59)}, [0, 1]),
+    ],
+)
+async def test_figures_are_of_the_calls_that_are_meant(admin: Api, query: dict, wanted: list[int]):
+    calls = [CALLS[number] for number in wanted]
+    tokens = sum(one.input_tokens + one.output_tokens for one in calls)
+    stats = await ask(admin, "/api/stats", **({"from": NOON - timedelta(days=9)} | query))
+    assert (stats["total_requests"], stats["total_tokens"]) == (len(wanted), tokens)
+    told = await ask(admin, "/token-stats", **query)
+    assert (told["total_requests"], told["total_tokens"]["total"]) == (len(wanted), tokens)
+    assert sum(train["requests"] for train in told["by_train"].values()) == len(wanted)
+    if not {"from", "to"} & query.keys():
+        daily = await ask(admin, "/api/token-usage/daily", **query)
+        assert (daily["totals"]["requests"], daily["totals"]["total_tokens"]) == (len(wanted), tokens)
+
+
 async def test_conversations_and_the_calls_of_one(admin: Api):
     found = await ask(admin, "/api/conversations")
     assert found["pagination"] == {"total": 3, "page": 1, "per_page": 50, "total_pages": 1}

@@ -25,6 +25,11 @@ def test_what_an_agents_work_cost_is_found_from_any_side(person: Shell, worker: 
     stats = told("stats")
     assert (stats["total_requests"], stats["total_tokens"]) == (1, call["input_tokens"] + call["output_tokens"])
     assert "1 of 1 trains" in person.here("stats", "--train", train)
+    for words in (("conversations", "list"), ("requests", "list"), ("usage", "--days", "2"), ("stats",)):
+        for option, value in (("--status", "error"), ("--model", "nobodys"), ("--kind", "quota")):
+            none = told(*words, option, value)
+            counts = none.get("pagination", {}).get("total"), none.get("total_requests"), none.get("totals", {})
+            assert counts[0] == 0 or counts[1] == 0 or counts[2].get("requests") == 0, (words, option, none)
     *_, last = person.here("usage", "--days", "2", "--train", train).splitlines()
     assert last.split()[:2] == ["together", "1"]
     assert "'status': must be 'success', 'error'" in person.here("requests", "list", "--status", "bad", code=1)

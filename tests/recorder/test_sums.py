@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from calls import call, load, place
-from raworc.domain.ledger import Chosen
+from raworc.domain.ledger import Chosen, Outcome
 from raworc.domain.periods import day_of, hour_of
 from raworc.recorder.relink import relink
 from raworc.services.accounts import Accounts, Caller
@@ -209,6 +209,14 @@ async def check(books: Books, admin: Caller) -> None:
         assert shown((await usage.totals(admin, Chosen(space=space))).all) == added(
             o for o in every if o.space == space
         )
+    for failed in (True, False):
+        chosen = Chosen(outcome=Outcome(failed=failed))
+        ended = [one for one in kept if (one.error_type is not None) == failed]
+        assert shown((await usage.totals(admin, chosen)).all) == added(ended)
+        days = await usage.daily(admin, chosen, DAYS)
+        assert {day.at: shown(day.sums) for day in days.days if day.sums.requests} == grouped(
+            ended, lambda one: day_of(one.created_at)
+        )
     await check_calls(books, admin)
     found = await rows(db, "SELECT account_id, starts_at, tokens FROM usage_windows")
     assert {row[:2]: row[2] for row in found} == windows(every)
@@ -237,10 +245,22 @@ async def check_calls(books: Books, admin: Caller) -> None:
     linked = dict(await rows(db, "SELECT id, conversation_id FROM links"))
     assert set(linked) == {one.id for one in kept if one.link is not None}
     said = grouped((one for one in kept if linked.get(one.id)), lambda one: linked[one.id])
-    found = await rows(db, "SELECT id, requests, tokens, cost_usd, unpriced FROM conversations")
+    found = await rows(db, "SELECT id, requests, failed, tokens, cost_usd, unpriced FROM conversations")
+    names = ("requests", "failed", "tokens", "cost_usd", "unpriced")
     assert {row[0]: row[1:] for row in found} == {
-        key: (one["requests"], one["input_tokens"] + one["output_tokens"], one["cost_usd"], one["unpriced"])
+        key: tuple((one | {"tokens": one["input_tokens"] + one["output_tokens"]})[name] for name in names)
         for key, one in said.items()
+    }
+    kinds: dict[uuid.UUID, tuple[set[str], set[str], set[int]]] = defaultdict(lambda: (set(), set(), set()))
+    for one in kept:
+        if linked.get(one.id):
+            for seen, value in zip(
+                kinds[linked[one.id]], (one.model or "", one.request_type, one.status_code or 0), strict=True
+            ):
+                seen.add(value)
+    found = await rows(db, "SELECT id, models, request_types, status_codes FROM conversations")
+    assert {row[0]: tuple(map(sorted, row[1:])) for row in found} == {
+        key: tuple(map(sorted, sets)) for key, sets in kinds.items()
     }
     orphans = "SELECT count(*) FROM conversation_branches WHERE conversation_id NOT IN (SELECT id FROM conversations)"
     assert await rows(db, orphans) == [(0,)]

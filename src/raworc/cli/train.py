@@ -23,13 +23,8 @@ class Whose:
     account: Annotated[str | None, typer.Option(help="Of this upstream account.")] = None
     start: Annotated[str | None, typer.Option("--from", help="From this time (UTC) on, as '2026-01-31'.")] = None
     end: Annotated[str | None, typer.Option("--to", help="Before this time (UTC).")] = None
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What kind of calls are meant."""
-
     model: Annotated[str | None, typer.Option(help="That asked for this model.")] = None
+    kind: Annotated[str | None, typer.Option(help="'inference', 'query_evaluation' or 'quota'.")] = None
     status: Annotated[str | None, typer.Option(help="'success', 'error', a status as 429, or 4xx.")] = None
 
 
@@ -88,11 +83,10 @@ def usage(
 
 @requests.command("list")
 @spread
-def list_requests(whose: Whose, kind: Kind, *, limit: Limit = 20, offset: Offset = 0, as_json: Json = False) -> None:
+def list_requests(whose: Whose, *, limit: Limit = 20, offset: Offset = 0, as_json: Json = False) -> None:
     """List recorded model calls, the newest first."""
     with connected() as client:
-        chosen: Chosen = {**_chosen(whose), "model": kind.model, "status": kind.status}
-        found = client.train.requests(limit=limit, offset=offset, **chosen)
+        found = client.train.requests(limit=limit, offset=offset, **_chosen(whose))
     if as_json:
         print_json(found)
         return
@@ -176,6 +170,9 @@ def _chosen(whose: Whose) -> Chosen:
         "space": whose.space,
         "train_id": whose.train,
         "account_id": whose.account,
+        "model": whose.model,
+        "request_type": whose.kind,
+        "status": whose.status,
         "start": whose.start,
         "end": whose.end,
     }

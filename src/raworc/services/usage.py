@@ -127,7 +127,7 @@ class Usage:
         start = day_of(chosen.start) if chosen.start > BEGINNING else end - timedelta(days=days - 1)
         chosen = replace(visible(caller, chosen, RESOURCE), start=start, end=end + timedelta(days=1))
         async with self._db.reading() as conn:
-            found = await store.sums(conn, chosen, ["day", "model"])
+            found = await store.sums(conn, await _told_apart(conn, chosen), ["day", "model"])
         shown: list[Day] = []
         for number in range(max((end - start).days + 1, 0)):
             at = start + timedelta(days=number)
@@ -174,6 +174,8 @@ async def _told_apart(conn: AsyncConnection, chosen: Chosen) -> Chosen:
     since = await ledger.kept_since(conn)
     if since is None:
         return chosen
+    if chosen.outcome.failed is not None:  # nobody knows which of those that are gone had failed
+        return replace(chosen, start=max(chosen.start, since), end=max(chosen.end, since))
     start = hour_of(chosen.start) if chosen.start < since else chosen.start
     end = hour_of(chosen.end - timedelta(microseconds=1)) + timedelta(hours=1) if chosen.end < since else chosen.end
     return replace(chosen, start=start, end=end)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from raworc.domain.ledger import Chosen
+from raworc.store.choosing import values
 from raworc.store.statement import composed
 
 
@@ -46,7 +47,10 @@ class BranchRow:
 
 
 async def page(conn: AsyncConnection, chosen: Chosen, *, limit: int, offset: int) -> list[ConversationRow]:
-    """Conversations whose newest call is in the period, the last ones to be used first."""
+    """Conversations whose newest call is in the period, the last ones to be used first.
+
+    Those with a call of this model, one of this kind, and one that ended so: not always the same call.
+    """
     statement = f"""
         SELECT {_COLUMNS} FROM (
             SELECT * FROM conversations {_where(chosen)} ORDER BY last_at DESC, id DESC
@@ -80,7 +84,7 @@ async def branches(conn: AsyncConnection, conversation_ids: Sequence[uuid.UUID])
 
 
 async def subtasks(conn: AsyncConnection, chosen: Chosen) -> int:
-    """How many subtasks began in the period."""
+    """How many subtasks began in the period, in conversations that are meant."""
     own = _where(chosen, timed=False)
     statement = """
         SELECT count(*) AS many FROM conversation_branches
@@ -102,10 +106,17 @@ def _conditions(chosen: Chosen) -> Iterator[str]:
     for name in ("space", "train_id", "account_id"):
         if getattr(chosen, name) is not None:
             yield f"{name} = %({name})s"
+    for name, kinds in (("model", "models"), ("request_type", "request_types")):
+        if getattr(chosen, name) is not None:
+            yield f"%({name})s = ANY({kinds})"
+    if chosen.outcome.failed is not None:
+        yield "failed > 0" if chosen.outcome.failed else "failed < requests"
+    if chosen.outcome.least_status is not None:
+        yield "EXISTS (SELECT FROM unnest(status_codes) c WHERE c BETWEEN %(least_status)s AND %(most_status)s)"
 
 
 def _values(chosen: Chosen) -> dict[str, Any]:
-    return {**vars(chosen), "spaces": sorted(chosen.spaces or ()), "outcome": None}
+    return values(chosen) | {"start": chosen.start, "end": chosen.end}
 
 
 _LATEST: Final = """

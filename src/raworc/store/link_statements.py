@@ -153,16 +153,26 @@ GROUP BY 1, 2 ORDER BY 1, 2
 ON CONFLICT (conversation_id, branch_id) DO UPDATE SET
     message_count = greatest(conversation_branches.message_count, excluded.message_count)
 """
-ADD_CONVERSATIONS: Final = """
-INSERT INTO conversations (id, space, train_id, account_id, first_at, last_at, latest_request_id, requests, tokens,
-    cost_usd, unpriced, message_count, subtasks, numbers, main_taken)
+
+
+def _united(name: str) -> str:
+    """Both sets, a hundred of both at most: the same ones in whatever order calls come."""
+    old, new = f"conversations.{name}", f"excluded.{name}"
+    both = f"array(SELECT DISTINCT one FROM unnest({old} || {new}) one ORDER BY one LIMIT 100)"  # noqa: S608  our own names
+    return f"{name} = CASE WHEN {old} @> {new} THEN {old} ELSE {both} END"
+
+
+ADD_CONVERSATIONS: Final = f"""
+INSERT INTO conversations (id, space, train_id, account_id, first_at, last_at, latest_request_id, requests, failed,
+    tokens, cost_usd, unpriced, models, request_types, status_codes, message_count, subtasks, numbers, main_taken)
 SELECT l.conversation_id, min(l.space), (array_agg(l.train_id ORDER BY l.created_at DESC, l.id DESC))[1],
     (array_agg(r.account_id ORDER BY l.created_at DESC, l.id DESC))[1], min(l.created_at), max(l.created_at),
-    (array_agg(l.id ORDER BY l.created_at DESC, l.id DESC))[1], count(*),
+    (array_agg(l.id ORDER BY l.created_at DESC, l.id DESC))[1], count(*), count(r.error_type),
     coalesce(sum(r.input_tokens + r.output_tokens), 0), coalesce(sum(r.cost_usd), 0),
     count(*) FILTER (WHERE r.cost_usd IS NULL AND r.input_tokens + r.output_tokens + r.cache_creation_input_tokens
         + r.cache_read_input_tokens > 0),
-    coalesce(max(r.message_count), 0), 0, 0, false
+    (array_agg(DISTINCT coalesce(r.model, '')))[:100], array_agg(DISTINCT coalesce(r.request_type, '')),
+    (array_agg(DISTINCT coalesce(r.status_code, 0)))[:100], coalesce(max(r.message_count), 0), 0, 0, false
 FROM links l
 JOIN unnest(%(ids)s::uuid[], %(at)s::timestamptz[]) AS a (id, at) ON l.id = a.id AND l.created_at = a.at
 LEFT JOIN requests r ON r.id = l.id AND r.created_at = l.created_at
@@ -177,11 +187,13 @@ ON CONFLICT (id) DO UPDATE SET
     first_at = least(conversations.first_at, excluded.first_at),
     last_at = greatest(conversations.last_at, excluded.last_at),
     requests = conversations.requests + excluded.requests,
+    failed = conversations.failed + excluded.failed,
     tokens = conversations.tokens + excluded.tokens,
     cost_usd = conversations.cost_usd + excluded.cost_usd,
     unpriced = conversations.unpriced + excluded.unpriced,
+    {_united("models")}, {_united("request_types")}, {_united("status_codes")},
     message_count = greatest(conversations.message_count, excluded.message_count)
-"""
+"""  # noqa: S608  our own names
 SAVE_STATES: Final = """
 UPDATE conversations c SET numbers = v.numbers, main_taken = v.main_taken,
     subtasks = (SELECT count(*) FROM conversation_branches b

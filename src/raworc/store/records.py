@@ -287,10 +287,11 @@ conversations = Table(  # sums of `links`, kept by whoever places calls
     Column("first_at", DateTime(timezone=True), nullable=False),
     Column("last_at", DateTime(timezone=True), nullable=False),
     Column("latest_request_id", UUID, nullable=False),
-    _sum("requests"),
-    _sum("tokens"),
+    *[_sum(counted) for counted in ("requests", "tokens", "failed", "unpriced")],
     Column("cost_usd", Numeric, nullable=False, server_default=text("0")),
-    _sum("unpriced"),
+    # what its calls asked for and were answered, '' and 0 for null: a hundred of each at most
+    *[Column(name, ARRAY(Text), nullable=False) for name in ("models", "request_types")],
+    Column("status_codes", ARRAY(Integer), nullable=False),
     Column("message_count", Integer, nullable=False),  # of its longest request
     _number("subtasks"),
     _number("numbers"),  # subtasks that were started

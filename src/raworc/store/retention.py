@@ -85,9 +85,13 @@ DELETE FROM links l USING oldest o WHERE l.id = o.id AND l.created_at = o.create
 """
 _SETTLE: Final = (
     """
-    UPDATE conversations c SET requests = s.requests, tokens = s.tokens, cost_usd = s.cost_usd,
-        unpriced = s.unpriced, first_at = s.first_at
-    FROM (SELECT l.conversation_id, count(*) AS requests, min(l.created_at) AS first_at,
+    UPDATE conversations c SET requests = s.requests, failed = s.failed, tokens = s.tokens, cost_usd = s.cost_usd,
+        unpriced = s.unpriced, first_at = s.first_at, models = s.models[:100], request_types = s.request_types,
+        status_codes = s.status_codes[:100]
+    FROM (SELECT l.conversation_id, count(*) AS requests, count(r.error_type) AS failed, min(l.created_at) AS first_at,
+            array_agg(DISTINCT coalesce(r.model, '')) AS models,
+            array_agg(DISTINCT coalesce(r.request_type, '')) AS request_types,
+            array_agg(DISTINCT coalesce(r.status_code, 0)) AS status_codes,
             coalesce(sum(r.input_tokens + r.output_tokens), 0) AS tokens, coalesce(sum(r.cost_usd), 0) AS cost_usd,
             count(*) FILTER (WHERE r.cost_usd IS NULL AND r.input_tokens + r.output_tokens
                 + r.cache_creation_input_tokens + r.cache_read_input_tokens > 0) AS unpriced

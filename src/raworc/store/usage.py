@@ -1,7 +1,7 @@
 """Sums of recorded calls, from the tables that keep them by day and by hour, and from the calls at a period's ends."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
@@ -38,13 +38,33 @@ class Sums:
     def __add__(self, other: "Sums") -> "Sums":
         return Sums(**{name: getattr(self, name) + getattr(other, name) for name in _COLUMNS})
 
+    def __sub__(self, other: "Sums") -> "Sums":
+        return Sums(**{name: getattr(self, name) - getattr(other, name) for name in _COLUMNS})
+
 
 async def sums(conn: AsyncConnection, chosen: Chosen, by: Sequence[Group] = ()) -> dict[tuple[Any, ...], Sums]:
     """Sums of the calls that are meant, for each combination of ``by``: '' for null, a day by its beginning.
 
-    Sums know no single call: ``chosen.outcome.failed`` does not count here.
+    The tables of sums do not know which calls failed. Those are few, and an index knows them: they are added up one by
+    one, and all but them are the difference.
     """
-    parts = spans(chosen.start, chosen.end)
+    match chosen.outcome.failed:
+        case None:
+            return await _sums(conn, chosen, spans(chosen.start, chosen.end), by)
+        case True:
+            return await _sums(conn, chosen, [Span("call", chosen.start, chosen.end)], by)
+        case False:
+            every = replace(chosen, outcome=replace(chosen.outcome, failed=None))
+            failed = replace(chosen, outcome=replace(chosen.outcome, failed=True))
+            less = await sums(conn, failed, by)
+            whole = await sums(conn, every, by)
+            left = {key: found - less.get(key, Sums()) for key, found in whole.items()}
+            return {key: found for key, found in left.items() if found.requests}
+
+
+async def _sums(
+    conn: AsyncConnection, chosen: Chosen, parts: Sequence[Span], by: Sequence[Group]
+) -> dict[tuple[Any, ...], Sums]:
     if not parts:
         return {}
     keys = [f"{_DAY if name == 'day' else name} AS {name}" for name in by]
@@ -81,7 +101,7 @@ async def newest_account(conn: AsyncConnection, chosen: Chosen) -> str | None:
 
 
 def _cell(part: Span, at: datetime, count: int) -> Cell:
-    return Cell(at, part.end if part.grain == "call" else at + LENGTHS[part.grain], count)
+    return Cell(part.start, part.end, count) if part.grain == "call" else Cell(at, at + LENGTHS[part.grain], count)
 
 
 def _union(chosen: Chosen, parts: Sequence[Span]) -> str:
@@ -103,7 +123,7 @@ _KEPT: Final = f"space, train_id, account_id, model, request_type, {', '.join(_C
 _FROM: Final = {
     "day": f"day AS at, {_KEPT} FROM request_dates WHERE day >= %(start_{{number}})s AND day < %(end_{{number}})s",
     "hour": f"hour AS at, {_KEPT} FROM request_hours WHERE hour >= %(start_{{number}})s AND hour < %(end_{{number}})s",
-    "call": """%(start_{number})s::timestamptz AS at, coalesce(space, '') AS space, train_id,
+    "call": """date_trunc('day', created_at, 'UTC') AS at, coalesce(space, '') AS space, train_id,
         coalesce(account_id, '') AS account_id, coalesce(model, '') AS model, request_type, 1 AS requests,
         (error_type IS NOT NULL)::int AS failed, input_tokens, output_tokens,
         cache_creation_input_tokens, cache_read_input_tokens, coalesce(duration_ms, 0) AS duration_ms,

@@ -12,7 +12,7 @@ from raworc.api.parts import parts_of
 from raworc.api.render import Json
 from raworc.api.routes import Route
 from raworc.api.train import render
-from raworc.api.train.queries import Page, When, Where
+from raworc.api.train.queries import Page, What, When, Where
 from raworc.api.train.request_schemas import ConversationDetails, Conversations
 from raworc.errors import NotFound
 
@@ -21,12 +21,17 @@ async def list_conversations(
     request: Request,
     caller: MayListRequests,
     where: Annotated[Where, Depends()],
+    what: Annotated[What, Depends()],
     when: Annotated[When, Depends()],
     page: Annotated[Page, Depends()],
 ) -> Response:
-    """Conversations, the last used first. A period means those whose newest call is in it."""
+    """Conversations, the last used first.
+
+    A period means those whose newest call is in it; a train or an account, those whose newest call is of it. `model`,
+    `requestType` and `status` mean those with such a call, each of them on its own.
+    """
     conversations = parts_of(request).train.conversations
-    found = await conversations.page(caller, where.chosen(when), limit=page.size, offset=page.skipped)
+    found = await conversations.page(caller, where.chosen(when, what), limit=page.size, offset=page.skipped)
     shown = [render.conversation(view) for view in found.conversations]
     return Json({"conversations": shown, "pagination": page.shown(found.total)})
 

@@ -13,7 +13,7 @@ from raworc.api.events import EventStream, last_event_id
 from raworc.api.parts import parts_of
 from raworc.api.routes import Route
 from raworc.api.train import render
-from raworc.api.train.queries import Ended, Where
+from raworc.api.train.queries import What, Where
 from raworc.services.events import Event
 from raworc.services.feed import Stored
 
@@ -22,7 +22,7 @@ async def call_events(
     request: Request,
     caller: MayListRequests,
     where: Annotated[Where, Depends()],
-    what: Annotated[Ended, Depends()],
+    what: Annotated[What, Depends()],
     resume_after: LastEventId = None,
 ) -> Response:
     """Recorded model calls as they are stored, without end.

@@ -84,21 +84,10 @@ class Where:
 
 @dataclass(frozen=True)
 class What:
-    """What kind of calls are meant."""
+    """What kind of calls are meant, and how they ended."""
 
     model: Annotated[Name | None, Query(description="Calls that asked for this model")] = None
     request_type: Annotated[RequestType | None, Query(alias="requestType", description="Calls of this kind")] = None
-
-    @property
-    def outcome(self) -> Outcome:
-        """How they ended: in whatever way."""
-        return Outcome()
-
-
-@dataclass(frozen=True)
-class Ended(What):
-    """What kind of calls are meant, and how they ended."""
-
     status: Annotated[
         Status | None, Query(description="`success`, `error`, a status code as `429`, or a class of them as `4xx`")
     ] = None

@@ -12,7 +12,7 @@ from raworc.api.parts import parts_of
 from raworc.api.render import Json
 from raworc.api.routes import Route
 from raworc.api.train import render
-from raworc.api.train.queries import Ended, Page, When, Where
+from raworc.api.train.queries import Page, What, When, Where
 from raworc.api.train.request_schemas import TrainCallDetails, TrainCalls
 from raworc.errors import NotFound
 
@@ -21,7 +21,7 @@ async def list_requests(
     request: Request,
     caller: MayListRequests,
     where: Annotated[Where, Depends()],
-    what: Annotated[Ended, Depends()],
+    what: Annotated[What, Depends()],
     when: Annotated[When, Depends()],
     page: Annotated[Page, Depends()],
 ) -> Response:

@@ -46,10 +46,14 @@ async def train_health(request: Request) -> Response:
 
 
 async def token_stats(
-    request: Request, caller: MayListUsage, where: Annotated[Where, Depends()], when: Annotated[When, Depends()]
+    request: Request,
+    caller: MayListUsage,
+    where: Annotated[Where, Depends()],
+    what: Annotated[What, Depends()],
+    when: Annotated[When, Depends()],
 ) -> Response:
     """Tokens of all recorded calls, by train and by model; of all time unless a period is asked for."""
-    found = await parts_of(request).train.usage.totals(caller, where.chosen(when))
+    found = await parts_of(request).train.usage.totals(caller, where.chosen(when, what))
     trains: dict[str, dict[RequestType, Sums]] = {}
     for (train, kind), sums in found.by_train.items():
         trains.setdefault(train, {})[kind] = sums
