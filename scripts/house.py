@@ -24,7 +24,7 @@ LONG_FUNCTIONS: dict[str, str] = {}
 """``path::function`` of each that may reach 50 lines, and why it does not fall apart into two."""
 
 PROCESS_LOOPS: dict[str, str] = {
-    "src/raworc/api/app.py::__call__": "the server's: one request's defect must not reach another one",
+    "src/raworc/api/app.py::_guarded": "the server's: one request's defect must not reach another one",
     "src/raworc/api/cycle.py::run_asgi": "the server's: one model call's defect must not reach another one",
     "src/raworc/recorder/load.py::_row": "the recorder's: one call's defect must not hold up those behind it",
     "src/raworc/sandbox/runner/runner.py::tried": "a handler's, inside the sandbox: what it raises is its answer",

@@ -22,7 +22,7 @@ from raworc import __version__
 from raworc.api import exchange
 from raworc.api.agents import ROUTES as AGENT_ROUTES
 from raworc.api.contracts import BASE, Contracts, split
-from raworc.api.cors import Header, cors_headers, preflight
+from raworc.api.cors import Cors
 from raworc.api.denials import kept
 from raworc.api.direct import Direct, DirectRoutes
 from raworc.api.documents import add_documents
@@ -129,7 +129,9 @@ class Api:
         self._metrics = metrics
         self._contracts = contracts
         self._direct = direct
-        self._guards = guards or Guards()
+        guards = guards or Guards()
+        self._pace = guards.pace
+        self._entrance: ASGIApp = Cors(self._guarded, guards.origins) if guards.origins.allowed else self._guarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; whatever goes wrong in it ends here."""
@@ -139,17 +141,24 @@ class Api:
         prefix, path = split(scope["path"])
         scope = {**scope, "path": path}
         current = exchange.begin(scope, prefix=prefix)
-        sending = _noting(current, cors_headers(self._guards.origins, scope), send)
+        sending = _noting(current, send)
         try:
-            await self._route(current, scope)(scope, receive, sending)
+            await self._entrance(scope, receive, sending)
+        except RaworcError as error:
+            await _answer(scope, error)(scope, receive, sending)
+        finally:
+            self._note(current, scope)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        current = exchange.of(scope)
+        try:
+            await self._route(current, scope)(scope, receive, send)
         except Exception as error:  # noqa: BLE001  one request's defect must not reach another one
             log.error(  # noqa: TRY400  a traceback shows the message, which may hold what a caller sent
                 "request failed", request_id=current.request_id, error=type(error).__name__, at=frames(error)
             )
             if current.status == 0:
-                await _answer(scope, internal_error())(scope, receive, sending)
-        finally:
-            self._note(current, scope)
+                await _answer(scope, internal_error())(scope, receive, send)
 
     def _note(self, current: Exchange, scope: Scope) -> None:
         route = scope.get("route")
@@ -171,11 +180,9 @@ class Api:
         path: str = scope["path"]
         if "\0" in path or b"%00" in scope["query_string"]:
             return _answer(scope, BadRequest("The address holds a NUL character, which nothing here is named with"))
-        if (told := preflight(self._guards.origins, scope)) is not None:
-            return told
         if path.startswith("/api/"):
             try:
-                self._guards.pace.count(scope)
+                self._pace.count(scope)
             except RateLimited as error:
                 return _answer(scope, error)
         if not path.startswith(BASE):
@@ -205,7 +212,7 @@ async def _answered(direct: Direct, request: Request) -> Response:
         return _answer(request.scope, await kept(request, error))
 
 
-def _noting(current: Exchange, more: Sequence[Header], send: Send) -> Send:
+def _noting(current: Exchange, send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             current.status = message["status"]
@@ -214,7 +221,6 @@ def _noting(current: Exchange, more: Sequence[Header], send: Send) -> Send:
                 *message["headers"],
                 (b"raworc-contract", contract),
                 (b"x-request-id", request_id),
-                *more,
             ]
         await send(message)
 

@@ -28,7 +28,3 @@ class Origins:
             if not _ORIGIN.fullmatch(origin):
                 raise BadRequest(f"'{origin}' is no origin: write it like 'https://app.example:8443', without a path")
         return cls(found)
-
-    def admit(self, origin: str) -> bool:
-        """Whether pages of this origin may read answers."""
-        return ANY in self.allowed or origin.lower() in self.allowed
