@@ -41,11 +41,6 @@ LONGEST_FIRST = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     root = Path(__file__).parent
-    for item in items:
-        name, bracket, parameter = item.name.partition("[")
-        if bracket and item.nodeid.endswith(f"::{name}"):
-            # Schemathesis' items of one test have one id in this pytest, and of one id xdist runs one item only.
-            item._id = item.id.with_params(parameter.removesuffix("]"))
 
     def rank(item: pytest.Item) -> int:
         path = item.path.relative_to(root).as_posix()
