@@ -1,9 +1,6 @@
 """Migrations on a real Postgres: the same from any number of starts, and never backwards."""
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -18,12 +15,6 @@ from raworc.store.migrations import __path__ as folder
 
 def test_the_migrations_make_what_the_schema_says(database_url):
     assert differences(database_url) == []
-
-
-def test_the_first_step_was_written_from_the_schema_as_it_is():
-    script = Path(__file__).parents[2] / "scripts" / "write_migration.py"
-    ended = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
 
 
 def test_the_first_look_knows_the_newest_step():

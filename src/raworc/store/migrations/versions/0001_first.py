@@ -1,4 +1,4 @@
-"""The first data model: the statements of ``0001_first.sql``, written by ``scripts/write_migration.py``."""
+"""The first data model: the statements of ``0001_first.sql``."""
 
 from pathlib import Path
 
