@@ -79,11 +79,12 @@ SELECT id, created_at, (ARRAY['default', 'lab', 'team', 'shop', 'ops'])[1 + c %%
     said, said, sha256(said), said, true, false, conversation_id,
     CASE WHEN i %% 40 = 39 THEN 'subtask_1' ELSE 'main' END, 'prefix'
 FROM made;
-INSERT INTO conversations (id, space, train_id, account_id, first_at, last_at, latest_request_id, requests, tokens,
-    cost_usd, unpriced, message_count, subtasks, numbers, main_taken)
+INSERT INTO conversations (id, space, train_id, account_id, first_at, last_at, latest_request_id, requests, failed,
+    tokens, cost_usd, unpriced, models, request_types, status_codes, message_count, subtasks, numbers, main_taken)
 SELECT m.conversation_id, min(r.space), min(r.train_id), min(r.account_id), min(r.created_at), max(r.created_at),
-    (array_agg(r.id ORDER BY r.created_at DESC))[1], count(*), sum(input_tokens + output_tokens),
-    coalesce(sum(cost_usd), 0), count(*) FILTER (WHERE cost_usd IS NULL), 19,
+    (array_agg(r.id ORDER BY r.created_at DESC))[1], count(*), count(r.error_type),
+    sum(input_tokens + output_tokens), coalesce(sum(cost_usd), 0), count(*) FILTER (WHERE cost_usd IS NULL),
+    array_agg(DISTINCT r.model), array_agg(DISTINCT r.request_type), array_agg(DISTINCT r.status_code), 19,
     count(*) FILTER (WHERE i %% 40 = 39), 1, true
 FROM made m JOIN requests r ON r.id = m.id AND r.created_at = m.created_at GROUP BY 1;
 INSERT INTO conversation_branches (conversation_id, branch_id, created_at, message_count, is_subtask)
@@ -151,6 +152,11 @@ def paths(count: int) -> dict[str, str]:
         "token-stats": "/token-stats",
         "token-stats of a space": "/token-stats?space=lab",
         "stats, 24 hours": "/api/stats",
+        "token-stats of successes": "/token-stats?status=success",
+        "stats, 20 days of failed calls": f"/api/stats?status=error&from={since}",
+        "daily of a status and model": "/api/token-usage/daily?model=gpt-5&status=4xx",
+        "conversations of a model": "/api/conversations?model=gpt-5",
+        "conversations with a failed call": "/api/conversations?status=error&requestType=quota",
         "stats, 20 days of a train": f"/api/stats?trainId=project-3&from={since}",
         "current window": "/api/token-usage/current?accountId=anthropic",
         "daily": "/api/token-usage/daily",

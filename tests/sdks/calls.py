@@ -40,7 +40,8 @@ def anthropic_calls(url: str, key: str, train: str) -> Json:
     with client.messages.stream(**ask(f"endless {train}")) as stream:
         told["aborted"] = next(iter(stream)).type
     once = client.with_options(max_retries=0)
-    told["broken"] = _broken(anthropic, lambda: list(once.messages.create(**ask("broken", stream=True))))
+    for word in ("broken", "overloaded"):
+        told[word] = _broken(anthropic, lambda word=word: list(once.messages.create(**ask(word, stream=True))))
     told["errors"] = [_error(anthropic, lambda s=s: once.messages.create(**ask(f"error {s}"))) for s in STATUSES]
     client.close()
     return told
@@ -49,7 +50,7 @@ def anthropic_calls(url: str, key: str, train: str) -> Json:
 def openai_calls(url: str, key: str, train: str) -> Json:
     headers = {"MSL-Train-Id": train}
     with openai.OpenAI(base_url=f"{url}/v1", api_key=key, default_headers=headers, max_retries=2) as client:
-        return _chat(client, train) | _responses(client)
+        return _chat(client, train) | _responses(client, train)
 
 
 def _chat(client: openai.OpenAI, train: str) -> Json:
@@ -78,21 +79,31 @@ def _chat(client: openai.OpenAI, train: str) -> Json:
     }
     with chat.create(**ask(f"endless {train}", stream=True)) as stream:
         told["aborted"] = next(iter(stream)).object
-    told["broken"] = _broken(openai, lambda: list(once.create(**ask("broken", stream=True))))
+    for word in ("broken", "overloaded"):
+        told[word] = _broken(openai, lambda word=word: list(once.create(**ask(word, stream=True))))
     told["errors"] = [_error(openai, lambda s=s: once.create(**ask(f"error {s}"))) for s in STATUSES]
     return told
 
 
-def _responses(client: openai.OpenAI) -> Json:
+def _responses(client: openai.OpenAI, train: str) -> Json:
     tools = [{"type": "function", "name": "weather", "parameters": SCHEMA, "strict": False}]
-    create = client.with_options(max_retries=0).responses.create
-    response = create(model="m-1", input="héllo")
-    called = create(model="m-1", input="tool", tools=tools).output[0]
+    again, once = client.responses.create, client.with_options(max_retries=0).responses.create
+    response = once(model="m-1", input="héllo")
+    called = once(model="m-1", input="tool", tools=tools).output[0]
+    *_, ended = once(model="m-1", input="tool", tools=tools, stream=True)
+    streamed = ended.response.output[0]
+    with once(model="m-1", input=f"endless response {train}", stream=True) as stream:
+        aborted = next(iter(stream)).type
     return {
         "response": [response.output_text, response.usage.output_tokens, response._request_id],
-        "response stream": [event.type for event in create(model="m-1", input="héllo", stream=True)],
+        "response stream": [event.type for event in once(model="m-1", input="héllo", stream=True)],
         "response tool": [called.type, json.loads(called.arguments)],
-        "broken response": _broken(openai, lambda: list(create(model="m-1", input="broken", stream=True))),
+        "streamed response tool": [streamed.type, json.loads(streamed.arguments)],
+        "flaky response": [again(model="m-1", input=f"flaky {s} response {train}").output_text for s in FLAKY],
+        "aborted response": aborted,
+        "broken response": _broken(openai, lambda: list(once(model="m-1", input="broken", stream=True))),
+        "overloaded response": [event.type for event in once(model="m-1", input="overloaded", stream=True)][-1],
+        "response errors": [_error(openai, lambda s=s: once(model="m-1", input=f"error {s}")) for s in STATUSES],
     }
 
 

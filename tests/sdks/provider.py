@@ -1,7 +1,8 @@
 """The provider behind the gateway for the SDKs: what the last text of a request says decides what it does.
 
 ``error N`` is refused with that status, ``flaky N`` the first time only, ``broken`` breaks off amid the stream,
-``endless`` never ends, ``tool`` uses the first tool; everything else is said back.
+``overloaded`` ends it with the wire's own error event, ``endless`` never ends, ``tool`` uses the first tool; everything
+else is said back.
 """
 
 import asyncio
@@ -66,6 +67,8 @@ class Provider:
                 self.left[text] += 1
         elif word == "broken":
             reply.cut()
+        elif word == "overloaded":
+            await reply.send(chunk(_error_event(path)), chunk(b""))
         else:
             await reply.send(*map(chunk, events[2:]), chunk(b""))
 
@@ -105,6 +108,17 @@ def _error(path: str) -> bytes:
     return json.dumps(
         {"type": "error", "error": inner, "request_id": "req_theirs"} if path.endswith("messages") else {"error": inner}
     ).encode()
+
+
+def _error_event(path: str) -> bytes:
+    """What a provider sends that cannot go on amid a stream."""
+    if path.endswith("/responses"):
+        told = {"type": "error", "code": "server_is_overloaded", "message": "no", "param": None, "sequence_number": 2}
+        return _sse(told, named=True)
+    inner = {"type": "overloaded_error", "message": "no", "code": "odd", "param": None}
+    if path.endswith("/messages"):
+        return _sse({"type": "error", "error": inner, "request_id": "req_theirs"}, named=True)
+    return _sse({"error": inner})
 
 
 def _models(path: str) -> bytes:

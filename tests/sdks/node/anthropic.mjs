@@ -41,5 +41,6 @@ tell({
   ),
   aborted,
   broken: await broken(Anthropic, () => once.messages.create(ask("broken", { stream: true }))),
+  overloaded: await broken(Anthropic, () => once.messages.create(ask("overloaded", { stream: true }))),
   errors: await inOrder(STATUSES, (status) => failure(Anthropic, () => once.messages.create(ask(`error ${status}`)))),
 });

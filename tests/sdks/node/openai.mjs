@@ -23,6 +23,13 @@ for await (const event of await chat.create(ask(`endless ${train}`, { stream: tr
   aborted = event.object;
   break; // the SDK then ends the request
 }
+const responseEvents = await collect(await client.responses.create(respond("tool", { tools: toolsToo, stream: true })));
+const streamedCall = responseEvents.at(-1).response.output[0];
+let abortedResponse;
+for await (const event of await client.responses.create(respond(`endless response ${train}`, { stream: true }))) {
+  abortedResponse = event.type;
+  break;
+}
 
 tell({
   plain: [
@@ -54,6 +61,17 @@ tell({
   ),
   aborted,
   broken: await broken(OpenAI, () => once.chat.completions.create(ask("broken", { stream: true }))),
+  overloaded: await broken(OpenAI, () => once.chat.completions.create(ask("overloaded", { stream: true }))),
+  "streamed response tool": [streamedCall.type, JSON.parse(streamedCall.arguments)],
+  "flaky response": await inOrder(
+    FLAKY,
+    async (status) => (await client.responses.create(respond(`flaky ${status} response ${train}`))).output_text,
+  ),
+  "aborted response": abortedResponse,
+  "overloaded response": await broken(OpenAI, () => once.responses.create(respond("overloaded", { stream: true }))),
+  "response errors": await inOrder(STATUSES, (status) =>
+    failure(OpenAI, () => once.responses.create(respond(`error ${status}`))),
+  ),
   "broken response": await broken(OpenAI, () => once.responses.create(respond("broken", { stream: true }))),
   errors: await inOrder(STATUSES, (status) =>
     failure(OpenAI, () => once.chat.completions.create(ask(`error ${status}`))),
