@@ -171,6 +171,20 @@ def test_what_a_session_asks_on_the_side_does_not_take_its_main_branch(desk):
     assert desk.call(TWO, "second", key=key).branch_id == MAIN
 
 
+def test_a_conversation_that_the_provider_keeps_is_one_chain(desk):
+    key, ids = SessionKey("conversation:conv_1"), []
+    for word, ok in (("one", True), ("two", True), ("yes", False), ("yes", True), ("yes", True)):
+        link = desk.call([user(word)], f"after {word}" if ok else None, key=key, ok=ok)
+        assert (link.branch_id, link.source) == (MAIN, "header")
+        ids.append((desk.last, link.parent_id, link.retry_of))
+    (one, *_), (two, *_), (failed, *_), (_again, *_), _ = ids
+    assert ids[1] == (two, one, None)
+    assert ids[2] == (failed, two, None)
+    assert ids[3][1:] == (two, failed)  # another try
+    assert ids[4][1:] == (failed, None)  # a node is known by its first try
+    assert desk.call([user("one")], "x", key=SessionKey("conversation:conv_2")).parent_id is None
+
+
 def test_calls_with_and_without_a_key_do_not_mix(desk):
     first = desk.call(ONE, "first", key=SessionKey("s-1"))
     assert desk.call(TWO, "second").conversation_id != first.conversation_id

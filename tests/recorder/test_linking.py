@@ -69,11 +69,21 @@ def _named(said: Said) -> tuple[dict, dict]:
     return {"model": "m", "input": as_items(said.messages[-1]), "tools": [{}], **before}, answer
 
 
+def _held(said: Said) -> tuple[dict, dict]:
+    """A response of a conversation that the provider keeps."""
+    first = said
+    while first.parent is not None:
+        first = first.parent
+    body = {"model": "m", "input": as_items(said.messages[-1]), "tools": [{}], "conversation": f"conv_{id(first)}"}
+    return body, {"output": as_items(assistant(said.answer))}
+
+
 _BODIES = {
     "/v1/messages": _messages,
     "/v1/chat/completions": _chat,
     "/v1/responses": _responses,
     "/v1/responses#named": _named,
+    "/v1/responses#held": _held,
 }
 
 

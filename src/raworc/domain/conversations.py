@@ -27,6 +27,10 @@ RETRY_WINDOW: Final = timedelta(minutes=10)
 """How long an opening that failed may be resent; after that it is a conversation of its own."""
 
 
+HELD: Final = "conversation:"
+"""Sessions of this kind are kept by the provider: a request says what is new only, and follows the newest call."""
+
+
 @dataclass(frozen=True)
 class SessionKey:
     """What a client itself says: its session, and which of its agents calls for whom (None: the session's own)."""
@@ -63,6 +67,11 @@ class Call:
     def agent(self) -> str | None:
         """The agent of that session, None for its own."""
         return self.key.agent if self.key else None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the provider knows what was said before, and the request does not say it again."""
+        return self.key is not None and self.key.session.startswith(HELD)
 
 
 @dataclass(frozen=True)
@@ -198,6 +207,8 @@ def _placed(call: Call, known: Known) -> Link:
     if call.session is None:
         link = _child(call, known, parent, digest) or _compacted(call, known) or _task(call, known)
         return link or Link(_conversation_id(str(call.id)), MAIN, "none")
+    if call.is_held:
+        return _next(call, known) or _root(call, known)
     link = _of_agent(call, known, parent, digest) if call.agent is not None else None
     link = link or _child(call, known, parent, digest) or _compacted(call, known) or _task(call, known)
     return replace(link, source="header") if link else _root(call, known)
@@ -304,6 +315,16 @@ def _of_agent(call: Call, known: Known, parent: Node | None, digest: Digest | No
         link = Link(session_conversation(call), f"subtask_{conversation.numbers}", "header", is_subtask=True)
         link = replace(link, parent_task_id=master[1].call.id) if master else link
     return replace(link, parent_id=parent.id, parent_digest=digest) if parent else link
+
+
+def _next(call: Call, known: Known) -> Link | None:
+    """Behind the newest call of a session that its provider keeps; one that failed changed nothing there."""
+    seat = known.agents.get((call.space, call.session or "", call.agent))
+    if seat is None:
+        return None
+    _, newest = seat
+    link = replace(newest.link, source="header", retry_of=None)
+    return replace(link, parent_id=newest.id, parent_digest=newest.call.said.answered) if newest.call.ok else link
 
 
 def _root(call: Call, known: Known) -> Link:

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from raworc.domain.conversations import SessionKey
+from raworc.domain.conversations import HELD, SessionKey
 from raworc.domain.digests import TASK_TOOLS, Fingerprint, fingerprint, system_digest
 from raworc.domain.text import storable, storable_text
 from raworc.domain.wires import endpoint_of
@@ -66,7 +66,8 @@ def session_key(about: About, request: Json) -> SessionKey | None:
         session = _header(about, "x-claude-code-session-id") or _user_session(request)
         agent, parent = (_header(about, f"x-claude-code-{name}-id") for name in ("agent", "parent-agent"))
     else:  # Codex, of which older versions write an underscore; or OpenAI's own conversations
-        session = _header(about, "session-id") or _header(about, "session_id") or _conversation(request)
+        held = _conversation(request)
+        session = _header(about, "session-id") or _header(about, "session_id") or (held and f"{HELD}{held}")
         agent, parent = _header(about, "thread-id") if _header(about, "x-codex-parent-thread-id") else "", ""
     if session:
         return SessionKey(session, agent or None, parent or None)

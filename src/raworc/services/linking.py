@@ -118,6 +118,8 @@ async def _sharing(conn: AsyncConnection, calls: Sequence[Call]) -> list[tuple[D
 
 
 def _agents(call: Call) -> set[str | None]:
+    if call.is_held:
+        return {call.agent}
     return {call.agent, call.key.parent} if call.key and call.agent is not None else set()
 
 
