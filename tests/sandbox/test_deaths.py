@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -13,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
+import raworc
 from raworc.ids import SessionId, new_id
 from raworc.sandbox.bubblewrap import BubblewrapDriver, Places
 from raworc.sandbox.conformance import Bench
 from raworc.sandbox.conformance.bench import run
 from raworc.sandbox.driver import SandboxDied, SandboxSpec, SandboxStartFailed, Workspace
-from raworc.sandbox.lives import Life, Lives, Process, emptied, process
+from raworc.sandbox.ends import emptied
+from raworc.sandbox.lives import Life, Lives, Process, process
 from raworc.sandbox.spawner import Spawner
 from waiting import until
 
@@ -209,3 +212,11 @@ def bwraps() -> list[int]:
             if name.endswith("(bwrap") and rest.split()[0] != "Z" and is_ours:
                 found.append(int(entry.parent.name))
     return found
+
+
+def test_the_spawner_loads_no_event_loop():
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import raworc.sandbox.spawner_process; print(*sys.modules)"
+    command = [sys.executable, "-I", "-S", "-c", program, str(Path(raworc.__file__).parents[1])]
+    loaded = subprocess.run(command, env={}, capture_output=True, text=True, check=True).stdout.split()
+    assert "raworc.sandbox.spawner_process" in loaded
+    assert "asyncio" not in loaded

@@ -29,7 +29,8 @@ from raworc.sandbox.driver import (
     SandboxStartFailed,
 )
 from raworc.sandbox.egress import Egress
-from raworc.sandbox.lives import Life, Lives, emptied
+from raworc.sandbox.ends import emptied
+from raworc.sandbox.lives import Life, Lives
 from raworc.sandbox.recipe import BASE_ENV
 from raworc.sandbox.shortage import Shortage
 from raworc.sandbox.spawner import Spawned

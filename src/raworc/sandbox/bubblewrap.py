@@ -24,8 +24,9 @@ from raworc.sandbox.driver import (
     SandboxStartFailed,
     Workspace,
 )
+from raworc.sandbox.ends import emptied
 from raworc.sandbox.files import session_uid, workspace_files, workspace_path
-from raworc.sandbox.lives import Life, Lives, emptied
+from raworc.sandbox.lives import Life, Lives
 from raworc.sandbox.spawner import Spawned, Spawner
 from raworc.sandbox.spawner_process import Order
 from raworc.settings import Settings

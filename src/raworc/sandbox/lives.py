@@ -5,13 +5,12 @@ when its pid 1 is gone (with it the kernel has killed the whole pid namespace) a
 nobody may touch the workspace as its new owner before that.
 """
 
-import asyncio
 import contextlib
 import json
 import os
 import signal
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +22,6 @@ from raworc.sandbox.cgroups import Group
 _START_TIME_FIELD: Final = 19
 """Of ``/proc/<pid>/stat``, counted behind the command's closing bracket; clock ticks after boot (proc(5))."""
 _STATE_FIELD: Final = 0
-_POLL_S: Final = 0.005
 _ZOMBIE_STATES: Final = frozenset({"Z", "X", "x"})
 
 
@@ -88,19 +86,6 @@ def process(pid: int) -> Process:
     if stat is None:
         raise ProcessLookupError(f"no process has pid {pid}")
     return Process(pid, stat[1])
-
-
-async def emptied(life: Life, *, may_kill: Callable[[], bool], timeout_s: float) -> bool:
-    """Wait until nothing of it runs and its control group is removed; False when that takes too long."""
-    loop = asyncio.get_running_loop()
-    latest = loop.time() + timeout_s
-    while not (life.is_empty and (life.group is None or cgroups.remove(life.group))):
-        if loop.time() > latest:
-            return False
-        if may_kill():
-            life.kill()
-        await asyncio.sleep(_POLL_S)
-    return True
 
 
 class Lives:

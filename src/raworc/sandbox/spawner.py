@@ -21,8 +21,9 @@ import structlog
 
 from raworc.ids import SessionId
 from raworc.sandbox.driver import SandboxStartFailed
+from raworc.sandbox.ends import emptied
 from raworc.sandbox.host import bwrap_path
-from raworc.sandbox.lives import Life, Lives, emptied, life_from
+from raworc.sandbox.lives import Life, Lives, life_from
 from raworc.sandbox.spawner_process import MAX_MESSAGE_BYTES, Order
 
 _DESCRIPTORS: Final = 5
