@@ -32,10 +32,11 @@ REFUSED = [
     (["agents", "[" * 100_000], "the body is not JSON"),
     (["agents", "@/nowhere"], "cannot read '/nowhere': No such file"),
     (["agents", "{}", "more"], "do not know what 'more' is for: quote the JSON"),
+    (["FETCH", "/agents"], "there is no method 'FETCH': it is one of GET, POST"),
 ]
 
 
-@pytest.mark.parametrize(("words", "why"), REFUSED, ids=["words", "deep", "file", "too many"])
+@pytest.mark.parametrize(("words", "why"), REFUSED, ids=["words", "deep", "file", "too many", "method"])
 def test_what_is_no_request_says_why(words: list[str], why: str):
     with pytest.raises(Stop, match=why):
         read_call(words)

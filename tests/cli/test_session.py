@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -182,6 +183,7 @@ def test_an_agent_is_remixed(shell: Shell, stack: Stack, agent: str):
     assert "already exists" in shell.here("agents", "remix", agent, "remixed-one", code=1)
     bare = shell.json("agents", "remix", agent, "remixed-two", "--no-code", "--no-secrets", "--prompt", "hi")
     assert bare["parent_agent_name"] == agent
+    assert re.search(rf"\nremix of +{agent}\n", shell.here("agents", "get", "remixed-one"))
     shell.here("ask", "remixed-one", "hello")
     shell.here("ask", "remixed-two", "hello")
     assert shell.here("agents", "files", "remixed-one", "code/a.py", "--read") == "print(6 * 7)\n"
@@ -206,9 +208,10 @@ def test_secrets_are_put_and_listed_by_name(shell: Shell, agent: str):
 
 
 def test_an_agent_is_published_for_everybody(shell: Shell, agent: str):
-    assert "remix its files, code." in shell.here("agents", "publish", agent)
-    assert "remix its files, secrets." in shell.here("agents", "publish", agent, "--no-code", "--secrets")
+    assert "remix its files and its code." in shell.here("agents", "publish", agent)
+    assert "remix its files and its secrets." in shell.here("agents", "publish", agent, "--no-code", "--secrets")
     assert f"\n{agent} " in shell.here("agents", "published")
+    assert re.search(r"\npublished +20\S+ \S+ by admin\n", shell.here("agents", "get", agent))
     assert "is not published" in shell.here("agents", "unpublish", agent)
     assert agent not in shell.here("agents", "published")
     shell.here("ask", agent, "hello")

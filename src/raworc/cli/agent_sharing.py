@@ -45,8 +45,8 @@ def publish(name: AgentName, *, code: Code = True, secrets: Secrets = None, as_j
     if as_json:
         print_json(agent)
         return
-    given = ["files", *(["code"] if code else []), *(["secrets"] if secrets else [])]
-    typer.echo(f"Published '{agent.name}': everybody can see it, every account can remix its {', '.join(given)}.")
+    given = ["its files", *(["its code"] if code else []), *(["its secrets"] if secrets else [])]
+    typer.echo(f"Published '{agent.name}': everybody can see it, every account can remix {' and '.join(given)}.")
 
 
 def unpublish(name: AgentName, *, as_json: Json = False) -> None:

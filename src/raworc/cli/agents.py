@@ -169,6 +169,8 @@ def _show(agent: Agent, *, as_json: bool) -> None:
         "description": agent.description,
         "tags": ", ".join(agent.tags),
         "model": agent.model,
+        "remix of": agent.parent_agent_name,
+        "published": f"{moment(agent.published_at)} by {agent.published_by}" if agent.is_published else None,
         "idle timeout": f"{agent.idle_timeout_seconds} s",
         "busy timeout": f"{agent.busy_timeout_seconds} s",
         "created": moment(agent.created_at),

@@ -83,6 +83,8 @@ def _contract(wanted: str | None) -> str:
 def read_call(words: list[str]) -> Call:
     """``[METHOD] PATH [JSON]``. Raises Stop for anything else."""
     method = words[0].upper() if len(words) > 1 and words[0].upper() in METHODS else None
+    if method is None and len(words) > 1 and words[0].isalpha() and words[0].isupper():
+        raise Stop(f"there is no method '{words[0]}': it is one of {', '.join(METHODS)}")
     path, *rest = words[1:] if method else words
     if len(rest) > 1:
         raise Stop(
