@@ -45,6 +45,19 @@ def test_a_schema_from_a_newer_program_is_refused_and_kept(database_url):
     assert not first_look(database_url).is_current
 
 
+def test_a_step_that_fails_says_why_and_leaves_everything_as_it_was(empty_url):
+    with psycopg.connect(empty_url) as conn:
+        conn.execute("CREATE TABLE turns AS SELECT 'kept' AS word")
+    with pytest.raises(Exception, match='relation "turns" already exists'):
+        migrate(empty_url)
+    with psycopg.connect(empty_url) as conn:
+        assert conn.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall() == [("turns",)]
+        assert conn.execute("SELECT word FROM turns").fetchone() == ("kept",)
+        conn.execute("DROP TABLE turns")
+    migrate(empty_url)
+    assert differences(empty_url) == []
+
+
 def test_a_database_that_is_not_there_says_why(tmp_path):
     for look in (migrate, first_look):
         with pytest.raises(DatabaseUnavailable, match="No such file or directory"):

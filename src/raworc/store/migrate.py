@@ -38,6 +38,7 @@ def migrate(url: str) -> None:
             upgrade(conn, "head")
             conn.commit()
         finally:
+            conn.rollback()  # of a step that failed: else the unlocking fails as well, and is taken for the reason
             conn.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
             conn.commit()
 
