@@ -22,7 +22,7 @@ async def gate_process(
     process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             said = json.loads(await process.stdout.readline())
         yield process, said
     finally:

@@ -50,7 +50,7 @@ from raworc.wire.client import Client, Target
 from waiting import until
 
 NODE = "here"
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @dataclass

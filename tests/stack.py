@@ -25,8 +25,8 @@ from raworc.supervisor.listeners import Listeners, open_listeners
 from raworc.supervisor.processes import GO, Launch
 
 KINDS = ("server", "operator", "recorder")
-_START_S = 30.0
-_STOP_S = 40.0
+_START_S = 60.0
+_STOP_S = 60.0
 _TAIL_BYTES = 20_000
 
 

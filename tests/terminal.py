@@ -18,7 +18,7 @@ import pytest
 
 from raworc.cli import main
 
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
 _MOVES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 

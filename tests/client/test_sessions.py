@@ -11,7 +11,7 @@ from raworc.client.session_shapes import Message
 from raworc.client.sessions import unanswered
 from stack import Stack
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def until_said(client: Raworc, session_id: str, count: int) -> str:

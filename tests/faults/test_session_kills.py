@@ -8,7 +8,7 @@ import psycopg
 from raworc.client import Raworc
 from stack import Stack
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def until(there: Callable[[], bool], told: Callable[[], object]) -> None:

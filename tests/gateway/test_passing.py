@@ -261,6 +261,6 @@ async def test_a_client_that_does_not_read_is_let_go_and_so_is_the_provider(home
         ask = f"POST /v1/responses HTTP/1.1\r\n{named}\r\n\r\n{{}}"
         with socket.create_connection(("127.0.0.1", served.port)) as idle:
             idle.sendall(ask.encode())
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await upstream.gone.wait()
             assert (await ended(at))[0].error_type == "client_disconnected"

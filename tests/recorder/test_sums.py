@@ -32,7 +32,6 @@ from raworc.store.requests import Booked
 
 pytestmark = pytest.mark.anyio
 
-TODAY = day_of(datetime.now(UTC))
 DAYS = 6
 FEW = 2
 SESSION = uuid.UUID(int=5)
@@ -57,6 +56,7 @@ class Books:
     def __init__(self, db: Database, dice: random.Random) -> None:
         self.db = db
         self.dice = dice
+        self.today = day_of(datetime.now(UTC))
         self.calls: dict[uuid.UUID, RequestRow] = {}
         self.since: datetime | None = None
         self.waiting: list[RequestRow] = []
@@ -68,7 +68,7 @@ class Books:
 
     def made(self) -> RequestRow:
         dice = self.dice
-        at = TODAY - timedelta(days=dice.randrange(DAYS)) + timedelta(microseconds=dice.randrange(86_400_000_000))
+        at = self.today - timedelta(days=dice.randrange(DAYS)) + timedelta(microseconds=dice.randrange(86_400_000_000))
         cost = dice.choice([None, Decimal(dice.randrange(1000)) / 1000])
         failed = dice.random() < 0.2
         return call(
@@ -143,7 +143,7 @@ class Books:
     async def drop(self) -> None:
         days = self.dice.randint(2, DAYS)
         dropped = await Retention(self.db, batch=3).drop(days, lambda _: None)
-        assert dropped.since == TODAY - timedelta(days=days)
+        assert dropped.since == self.today - timedelta(days=days)
         self.since = max(self.since or dropped.since, dropped.since)
 
     async def relink(self) -> None:
@@ -220,7 +220,7 @@ async def check(books: Books, admin: Caller) -> None:
     await check_calls(books, admin)
     found = await rows(db, "SELECT account_id, starts_at, tokens FROM usage_windows")
     assert {row[:2]: row[2] for row in found} == windows(every)
-    split = sorted(books.dice.choice(kept).created_at for _ in range(2)) if kept else [TODAY, TODAY]
+    split = sorted(books.dice.choice(kept).created_at for _ in range(2)) if kept else [books.today] * 2
     part = await usage.stats(admin, Chosen(start=split[0], end=split[1]))
     assert shown(part.sums) == added(one for one in kept if split[0] <= one.created_at < split[1])
 
@@ -240,7 +240,7 @@ async def check_calls(books: Books, admin: Caller) -> None:
     }
     for turn in books.turns:
         async with db.reading() as conn:
-            together = await ledger.sums(conn, Booked(SESSION, turn, TODAY - timedelta(days=DAYS)))
+            together = await ledger.sums(conn, Booked(SESSION, turn, books.today - timedelta(days=DAYS)))
         assert shown(together) == turns.get(turn, added([]))
     linked = dict(await rows(db, "SELECT id, conversation_id FROM links"))
     assert set(linked) == {one.id for one in kept if one.link is not None}

@@ -29,7 +29,7 @@ async def feed(db: Database, database_url: str) -> AsyncIterator[Feed]:
 
 async def told(stream: AsyncIterator[Stored | None], count: int) -> list[Stored]:
     found: list[Stored] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for stored in stream:
             found += [stored] if stored else []
             if len(found) == count:

@@ -16,12 +16,16 @@ from raworc.services.recording import Recording
 from raworc.services.retention import Retention
 from raworc.settings import Settings
 from raworc.store.database import Database
-from raworc.store.recordings import SpoolPosition
+from raworc.store.recordings import RequestRow, SpoolPosition
 
 pytestmark = pytest.mark.anyio
 
-TODAY = day_of(datetime.now(UTC))
-CALLS = [call(TODAY - timedelta(days=day, hours=1), b"said") for day in range(5)]
+
+@pytest.fixture
+def calls() -> list[RequestRow]:
+    """One of each of the last five days, the newest first. The file may have been read before midnight."""
+    today = day_of(datetime.now(UTC))
+    return [call(today - timedelta(days=day, hours=1), b"said") for day in range(5)]
 
 
 async def days(db: Database) -> int:
@@ -35,8 +39,8 @@ async def count(db: Database, table: str) -> int:
         return await conn.scalar(text(f"SELECT count(*) FROM {table}"))  # noqa: S608  written below
 
 
-async def test_what_was_cut_short_is_finished_by_the_next_one(db: Database) -> None:
-    await store(db, CALLS)
+async def test_what_was_cut_short_is_finished_by_the_next_one(db: Database, calls: list[RequestRow]) -> None:
+    await store(db, calls)
 
     def die(_: str) -> None:
         raise KeyError("killed")
@@ -50,21 +54,21 @@ async def test_what_was_cut_short_is_finished_by_the_next_one(db: Database) -> N
     assert await Retention(db).drop(2, lambda _: None) == type(done)([], done.since)
 
 
-async def test_a_recorder_that_knew_a_day_does_not_bring_it_back(db: Database) -> None:
+async def test_a_recorder_that_knew_a_day_does_not_bring_it_back(db: Database, calls: list[RequestRow]) -> None:
     metrics = Metrics()
     recording = Recording(db, "node", metrics=metrics)
     reached = SpoolPosition(new_id(), 1, 0)
-    assert await recording.load(CALLS, reached) == 5
+    assert await recording.load(calls, reached) == 5
     await Retention(db).drop(2, lambda _: None)
-    late = [call(one.created_at + timedelta(minutes=1)) for one in CALLS]
+    late = [call(one.created_at + timedelta(minutes=1)) for one in calls]
     assert await recording.load(late, reached) == 2
     assert await days(db) == 4
     counted = {line.name: line.value for family in metrics.snapshot("w").families for line in family.samples}
     assert counted["raworc_late_calls_total"] == 3
 
 
-async def test_readers_are_waited_for_and_then_left_alone(db: Database) -> None:
-    await load(db, CALLS[-1:])
+async def test_readers_are_waited_for_and_then_left_alone(db: Database, calls: list[RequestRow]) -> None:
+    await load(db, calls[-1:])
     async with db.transaction() as conn:
         await conn.execute(text("SELECT FROM requests"))
         with pytest.raises(Unavailable, match="cannot be dropped while they are read"):
@@ -74,8 +78,10 @@ async def test_readers_are_waited_for_and_then_left_alone(db: Database) -> None:
     assert await days(db) == 0
 
 
-async def test_the_commands_say_what_they_would_do_and_did(db: Database, settings: Settings, capsys) -> None:
-    await load(db, CALLS)
+async def test_the_commands_say_what_they_would_do_and_did(
+    db: Database, calls: list[RequestRow], settings: Settings, capsys
+) -> None:
+    await load(db, calls)
 
     async def command(*words: str) -> str:
         where = ("--home", str(settings.home), "--database-url", str(settings.database_url))
