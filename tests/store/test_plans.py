@@ -233,6 +233,35 @@ async def test_who_says_the_same_is_found_without_those_of_other_sessions(db: Da
     assert _read(children["QUERY PLAN"][0]["Plan"]) <= 10
 
 
+async def test_who_may_be_disturbed_in_a_session_is_found_without_those_of_other_sessions(db: Database):
+    """However many calls came since the late one."""
+    async with db.transaction() as conn:
+        await conn.execute(text(_ALIKE), {"many": MANY})
+        await conn.execute(text("ANALYZE links"))
+        earliest = await conn.scalar(text("SELECT min(created_at) FROM links"))
+        parameters = {"at": [earliest], "id": [WORKER], "space": ["default"], "session": ["s7"]}
+        parameters |= {"first": [b"said"], "response": [None]}
+        (plan,) = await repeated(conn, "EXPLAIN (ANALYZE, FORMAT JSON) " + link_statements.DISTURBED, parameters)
+        found = await repeated(conn, link_statements.DISTURBED, parameters)
+    assert len(found) == 1
+    assert _read(plan["QUERY PLAN"][0]["Plan"]) <= 10
+
+
+async def test_what_each_call_might_disturb_is_not_collected_in_tables_as_large_as_all_calls(db: Database):
+    """One is made, emptied and gone through for each call, however little is in it."""
+    async with db.transaction() as conn:
+        await conn.execute(text(_LINKS), {"many": MANY})
+        await conn.execute(text("ANALYZE links"))
+        names = ("at", "id", "space", "session", "first", "response")
+        explained = "EXPLAIN (FORMAT JSON) " + link_statements.DISTURBED
+        (plan,) = await repeated(conn, explained, {name: [] for name in names})
+    assert [node["Plan Rows"] for node in _nodes(plan["QUERY PLAN"][0]["Plan"]) if node["Plan Rows"] > MANY / 10] == []
+
+
+def _nodes(plan: dict) -> list[dict]:
+    return [plan, *(node for child in plan.get("Plans", ()) for node in _nodes(child))]
+
+
 _TALKS = """
 INSERT INTO links (id, created_at, space, train_id, first, whole, answered, prefixes, body_digest, ok, side,
     conversation_id, parent_id)

@@ -32,6 +32,8 @@ RELEASED = {
     "0002_known.py": "8adcae98a3882d0f",
     "0003_chosen_conversations.py": "9c18df64bb054d58",
     "0003_chosen_conversations.sql": "8cbaa5b6346a9c16",
+    "0004_placed_links.py": "c2d0f2a9bb27b675",
+    "0004_placed_links.sql": "34cbc3ecd204ae41",
 }
 """Digests of the steps that databases have taken: another one is added, these stay."""
 

@@ -18,6 +18,7 @@ from raworc.domain.digests import Digest, Fingerprint, TaskUse, continues
 LinkSource = Literal["header", "prefix", "compact", "task", "none"]
 
 MAIN: Final = "main"
+_SUBTASK: Final = "subtask_"
 WINDOW: Final = timedelta(hours=24)
 """How long an answer's tasks and summary wait to be taken up."""
 MOST_CANDIDATES: Final = 50
@@ -134,6 +135,11 @@ class Conversation:
     branches: set[str] = field(default_factory=set[str])
     numbers: int = 0
     main_taken: bool = False
+
+    @property
+    def subtasks(self) -> int:
+        """How many of its subtasks have begun."""
+        return sum(branch.startswith(_SUBTASK) for branch in self.branches)
 
 
 @dataclass
@@ -312,7 +318,7 @@ def _of_agent(call: Call, known: Known, parent: Node | None, digest: Digest | No
         master = known.agents.get((call.space, key.session, key.parent))
         conversation = known.conversations[session_conversation(call)]
         conversation.numbers += 1
-        link = Link(session_conversation(call), f"subtask_{conversation.numbers}", "header", is_subtask=True)
+        link = Link(session_conversation(call), f"{_SUBTASK}{conversation.numbers}", "header", is_subtask=True)
         link = replace(link, parent_task_id=master[1].call.id) if master else link
     return replace(link, parent_id=parent.id, parent_digest=digest) if parent else link
 
@@ -338,7 +344,7 @@ def _root(call: Call, known: Known) -> Link:
 def _subtask(task: Task) -> Link:
     return Link(
         task.node.link.conversation_id,
-        f"subtask_{task.number}",
+        f"{_SUBTASK}{task.number}",
         "task",
         is_subtask=True,
         parent_task_id=task.node.call.id,

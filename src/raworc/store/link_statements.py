@@ -25,13 +25,13 @@ CROSS JOIN LATERAL (
             = hash_record_extended(ROW(c.space, c.session, c.first), 0)
         AND space = c.space AND session = '' AND c.session = '' AND first = c.first AND created_at >= c.at
         AND (created_at, id) > (c.at, c.id) AND conversation_id IS NOT NULL
-    UNION SELECT conversation_id FROM links
+    UNION ALL SELECT conversation_id FROM links
     WHERE hash_record_extended(ROW(space, session, first), 0)
             = hash_record_extended(ROW(c.space, c.session, c.response), 0)
         AND space = c.space AND session = '' AND c.session = '' AND first = c.response AND created_at >= c.at
         AND (created_at, id) > (c.at, c.id) AND conversation_id IS NOT NULL
-    UNION SELECT conversation_id FROM links
-    WHERE c.session <> '' AND space = c.space AND session = c.session AND created_at >= c.at
+    UNION ALL SELECT conversation_id FROM links
+    WHERE space = c.space AND session = c.session AND session <> '' AND created_at >= c.at
         AND (created_at, id) > (c.at, c.id) AND conversation_id IS NOT NULL
 ) l
 """
@@ -172,9 +172,12 @@ SELECT l.conversation_id, min(l.space), (array_agg(l.train_id ORDER BY l.created
     count(*) FILTER (WHERE r.cost_usd IS NULL AND r.input_tokens + r.output_tokens + r.cache_creation_input_tokens
         + r.cache_read_input_tokens > 0),
     (array_agg(DISTINCT coalesce(r.model, '')))[:100], array_agg(DISTINCT coalesce(r.request_type, '')),
-    (array_agg(DISTINCT coalesce(r.status_code, 0)))[:100], coalesce(max(r.message_count), 0), 0, 0, false
+    (array_agg(DISTINCT coalesce(r.status_code, 0)))[:100], coalesce(max(r.message_count), 0),
+    min(s.subtasks), min(s.numbers), bool_or(s.main_taken)
 FROM links l
 JOIN unnest(%(ids)s::uuid[], %(at)s::timestamptz[]) AS a (id, at) ON l.id = a.id AND l.created_at = a.at
+JOIN unnest(%(standing)s::uuid[], %(subtasks)s::integer[], %(numbers)s::integer[], %(heads)s::boolean[])
+    AS s (id, subtasks, numbers, main_taken) ON s.id = l.conversation_id
 LEFT JOIN requests r ON r.id = l.id AND r.created_at = l.created_at
 GROUP BY l.conversation_id ORDER BY l.conversation_id
 ON CONFLICT (id) DO UPDATE SET
@@ -192,15 +195,9 @@ ON CONFLICT (id) DO UPDATE SET
     cost_usd = conversations.cost_usd + excluded.cost_usd,
     unpriced = conversations.unpriced + excluded.unpriced,
     {_united("models")}, {_united("request_types")}, {_united("status_codes")},
-    message_count = greatest(conversations.message_count, excluded.message_count)
+    message_count = greatest(conversations.message_count, excluded.message_count),
+    subtasks = excluded.subtasks, numbers = excluded.numbers, main_taken = excluded.main_taken
 """  # noqa: S608  our own names
-SAVE_STATES: Final = """
-UPDATE conversations c SET numbers = v.numbers, main_taken = v.main_taken,
-    subtasks = (SELECT count(*) FROM conversation_branches b
-        WHERE b.conversation_id = c.id AND b.is_subtask AND b.branch_id LIKE 'subtask\\_%%')
-FROM unnest(%(ids)s::uuid[], %(numbers)s::integer[], %(heads)s::boolean[]) AS v (id, numbers, main_taken)
-WHERE c.id = v.id
-"""
 CLEAR: Final = (
     "DELETE FROM link_tasks",
     "DELETE FROM conversation_branches",

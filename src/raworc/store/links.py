@@ -161,10 +161,14 @@ async def add_up(conn: AsyncConnection, calls: Sequence[Call], states: Mapping[u
     """Add calls that were just placed to the sums of their conversations, which stand as ``states`` says."""
     added = {"ids": [call.id for call in calls], "at": [call.at for call in calls]}
     await repeated(conn, sql.ADD_BRANCHES, added)
-    await repeated(conn, sql.ADD_CONVERSATIONS, added)
-    standing = sorted(states)
-    numbers, heads = [states[one].numbers for one in standing], [states[one].main_taken for one in standing]
-    await repeated(conn, sql.SAVE_STATES, {"ids": standing, "numbers": numbers, "heads": heads})
+    standing = list(states.values())
+    stand = {
+        "standing": [*states],
+        "subtasks": [state.subtasks for state in standing],
+        "numbers": [state.numbers for state in standing],
+        "heads": [state.main_taken for state in standing],
+    }
+    await repeated(conn, sql.ADD_CONVERSATIONS, added | stand)
 
 
 async def clear(conn: AsyncConnection) -> None:

@@ -259,7 +259,7 @@ links = Table(  # what each call says, as digests, and where in which conversati
     Index("ix_links_prompt", "space", "prompt", "created_at", postgresql_where=text("prompt IS NOT NULL")),
     Index("ix_links_summary", "space", "created_at", postgresql_where=text("summary IS NOT NULL")),
     Index("ix_links_parent_id", "conversation_id", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
-    Index("ix_links_conversation_id", "conversation_id", "created_at"),
+    Index("ix_links_placed", "conversation_id", "created_at", postgresql_where=text("conversation_id IS NOT NULL")),
 )
 
 link_tasks = Table(  # subtasks that answers have started

@@ -41,7 +41,7 @@ _CONFIG: Final = {
     "work_mem": "8MB",
     "maintenance_work_mem": "64MB",
     "max_wal_size": "1GB",
-    "wal_compression": "pglz",
+    "wal_compression": "off",
     "synchronous_commit": "on",
     "restart_after_crash": "on",
     "dynamic_shared_memory_type": "mmap",  # below the data: nothing is left in /dev/shm, which may be small
