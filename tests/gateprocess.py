@@ -5,30 +5,35 @@
 
 import asyncio
 import json
+import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gate import gate
+from nursery import Process, nursery
+from waiting import until
 
 
 @asynccontextmanager
-async def gate_process(
-    home: Path, base_url: str, *patience_s: float
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, str]]]:
+async def gate_process(home: Path, base_url: str, *patience_s: float) -> AsyncIterator[tuple[Process, dict[str, str]]]:
     """One that runs until the block ends, and what it printed."""
-    words = (sys.executable, __file__, str(home), base_url, *map(str, patience_s))
-    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(60):
-            said = json.loads(await process.stdout.readline())
-        yield process, said
-    finally:
-        if process.returncode is None:
+    words = [__file__, str(home), base_url, *map(str, patience_s)]
+    with tempfile.NamedTemporaryFile() as output:
+
+        def printed() -> bytes:
+            return Path(output.name).read_bytes()
+
+        process = nursery().start(words, env=dict(os.environ), output=output, pass_fds=())
+        try:
+            await until(lambda: printed().endswith(b"\n") or process.poll() is not None)
+            assert process.poll() is None, printed()
+            yield process, json.loads(printed())
+        finally:
             process.kill()
-        await process.wait()
+            process.wait()
 
 
 async def main() -> None:

@@ -62,7 +62,7 @@ async def test_a_killed_server_leaves_a_row_with_all_that_a_client_saw(
         live = recorder(home, db)
         assert await live.load_all() == 0
         process.kill()
-        await process.wait()
+        process.wait()
         await response.close()
         assert await live.load_all() == 1
     (row,) = await rows(db)
@@ -87,7 +87,7 @@ async def test_a_call_killed_before_its_answer(home: Path, db: Database) -> None
             process.kill()
             with pytest.raises(httpx2.TransportError):
                 await calling
-        await process.wait()
+        process.wait()
     dead = recorder(home, db)
     assert await dead.load_all() == 1
     dead.close()

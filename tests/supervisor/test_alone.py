@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import httpx2
 import psycopg
 import pytest
 
+from nursery import nursery
 from raworc.settings import Settings, child_environ, read_settings
 from raworc.store.first_look import first_look
 
@@ -41,9 +43,14 @@ def _said_until(process: subprocess.Popen[str], words: str) -> str:
 
 
 def _refusal(settings: Settings, words: Sequence[str]) -> str:
-    process = _start(settings, *words)
-    said, _ = process.communicate(timeout=_LIMIT_S)
-    assert process.returncode == 1, said
+    """What one says that does not come to serve. Out of the nursery: how they load is shown by those that do."""
+    with tempfile.TemporaryFile() as output:
+        arguments = ["-m", "raworc", *words, "--home", str(settings.home)]
+        process = nursery().start(arguments, env=child_environ(settings), output=output, pass_fds=())
+        status = process.wait(_LIMIT_S)
+        output.seek(0)
+        said = output.read().decode()
+    assert status == 1, said
     assert "Traceback" not in said
     return said
 
