@@ -10,6 +10,9 @@ from terminal import Shell
 
 CREATE = '/api POST agents {"name":"helper","namespace":"acme-corp","model":"gpt-4"}'
 """As organizations-api-overview.md has it; the document of models says that ``instructions`` are needed, too."""
+LOGIN = '{"user":"admin","pass":"admin","namespace":null}'
+CORE = ("health", "version", "auth/me", "service-accounts", "roles", "role-bindings", "agents", "sessions")
+"""What the document's tables list for GET without an id."""
 
 
 @pytest.fixture
@@ -37,9 +40,21 @@ def test_the_examples_of_organizations(organizations: Shell):
     for filtered in ("namespace=acme-corp", "state=READY"):
         assert isinstance(json.loads(shell.here(typed=f"/api sessions?{filtered}\n")), list)
     assert "'tech-startup'" in shell.here(typed="/api agents?namespace=tech-startup\n", code=4)
+    page = json.loads(shell.here(typed="/api GET /api/v0/agents?page=1&limit=20\n"))
+    assert ([item["id"] for item in page["items"]], page["total"]) == ([made["id"]], 1)
+    chosen = "/api GET /api/v0/agents?active={}&model=gpt-4\n"
+    assert [item["id"] for item in json.loads(shell.here(typed=chosen.format("true")))] == [made["id"]]
+    assert json.loads(shell.here(typed=chosen.format("false"))) == []
+    token = json.loads(shell.here(typed=f"/api POST /api/v0/auth/internal {LOGIN}\n"))
+    assert token["token_type"] == "Bearer"
     assert "409 Conflict" in shell.here(typed=f"{whole}\n", code=4)
     assert shell.here(typed="/api DELETE agents/helper\n").strip() == ""
     assert "404 Not Found" in shell.here(typed="/api DELETE agents/helper\n", code=4)
+
+
+def test_what_the_tables_of_organizations_list_is_shown(organizations: Shell):
+    said = organizations.here(typed="".join(f"/api {path}\n" for path in CORE))
+    assert said.count("\n{\n") + said.count("\n[") + said.startswith(("{", "[")) == len(CORE), said
 
 
 def test_an_unknown_contract_is_named(person: Shell):

@@ -61,6 +61,7 @@ def api(words: Words, *, header: Headers = None, include: Include = False, contr
     headers = dict(_header(line) for line in header or ())
     if call.content_type:
         headers.setdefault("content-type", call.content_type)
+    headers.setdefault("raworc-contract", whose)  # for a path from the root; a prefix in it says more
     with (
         refusals_explained(),
         access().client() as client,
