@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from asking import Api, error_of, somebody
 from calls import call, store
 from raworc.store.database import Database
+from raworc.store.recordings import RequestRow
 from rows import add_role, bind
 from served import Served
 
@@ -310,3 +312,36 @@ async def event(lines: AsyncIterator[str]) -> dict:
         elif "data" in fields:
             return fields | {"data": json.loads(fields["data"])}
     raise AssertionError("the stream ended")
+
+
+@pytest.fixture(scope="module")
+async def long_talk(db: Database) -> list[RequestRow]:
+    """A conversation of five calls: for what comes last in this file, as the others count all calls."""
+    link = call(NOON, b"talk").link
+    assert link is not None
+    link = replace(link, session="long")
+    talk = [call(NOON + timedelta(seconds=n), link=link, train_id="long") for n in range(5)]
+    await store(db, talk)
+    return talk
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted", "at"),
+    [
+        ({}, [0, 1, 2, 3, 4], (1, 50, 1)),
+        ({"limit": 2}, [0, 1], (1, 2, 3)),
+        ({"limit": 2, "offset": 3}, [3, 4], (2, 2, 3)),
+        ({"per_page": 2, "page": 3}, [4], (3, 2, 3)),
+        ({"per_page": 2, "page": 4}, [], (4, 2, 3)),
+        ({"per_page": 2, "page": 3, "limit": 4, "offset": 0}, [0, 1, 2, 3], (1, 4, 2)),
+    ],
+)
+async def test_the_calls_of_one_conversation_are_cut_into_pages(
+    admin: Api, long_talk: list[RequestRow], query: dict, wanted: list[int], at: tuple[int, int, int]
+):
+    talk = (await ask(admin, f"/api/requests/{long_talk[0].id}"))["conversation_id"]
+    found = await ask(admin, f"/api/conversations/{talk}", **query)
+    numbers = {str(one.id): number for number, one in enumerate(long_talk)}
+    assert [numbers[one["id"]] for one in found["requests"]] == wanted
+    page, per_page, pages = at
+    assert found["pagination"] == {"total": 5, "page": page, "per_page": per_page, "total_pages": pages}

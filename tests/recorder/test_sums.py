@@ -242,9 +242,19 @@ async def check_calls(books: Books, admin: Caller) -> None:
         async with db.reading() as conn:
             together = await ledger.sums(conn, Booked(SESSION, turn, books.today - timedelta(days=DAYS)))
         assert shown(together) == turns.get(turn, added([]))
+    async with db.reading() as conn:
+        of_agent = await ledger.sums(conn, Booked(SESSION, None, books.today - timedelta(days=DAYS)))
+    assert shown(of_agent) == added(kept)  # all are of one agent
     linked = dict(await rows(db, "SELECT id, conversation_id FROM links"))
     assert set(linked) == {one.id for one in kept if one.link is not None}
-    said = grouped((one for one in kept if linked.get(one.id)), lambda one: linked[one.id])
+    await check_conversations(db, [(one, linked[one.id]) for one in kept if linked.get(one.id)])
+    orphans = "SELECT count(*) FROM conversation_branches WHERE conversation_id NOT IN (SELECT id FROM conversations)"
+    assert await rows(db, orphans) == [(0,)]
+
+
+async def check_conversations(db: Database, placed: list[tuple[RequestRow, uuid.UUID]]) -> None:
+    where = {one.id: talk for one, talk in placed}
+    said = grouped((one for one, _ in placed), lambda one: where[one.id])
     found = await rows(db, "SELECT id, requests, failed, tokens, cost_usd, unpriced FROM conversations")
     names = ("requests", "failed", "tokens", "cost_usd", "unpriced")
     assert {row[0]: row[1:] for row in found} == {
@@ -252,18 +262,13 @@ async def check_calls(books: Books, admin: Caller) -> None:
         for key, one in said.items()
     }
     kinds: dict[uuid.UUID, tuple[set[str], set[str], set[int]]] = defaultdict(lambda: (set(), set(), set()))
-    for one in kept:
-        if linked.get(one.id):
-            for seen, value in zip(
-                kinds[linked[one.id]], (one.model or "", one.request_type, one.status_code or 0), strict=True
-            ):
-                seen.add(value)
+    for one, talk in placed:
+        for seen, value in zip(kinds[talk], (one.model or "", one.request_type, one.status_code or 0), strict=True):
+            seen.add(value)
     found = await rows(db, "SELECT id, models, request_types, status_codes FROM conversations")
     assert {row[0]: tuple(map(sorted, row[1:])) for row in found} == {
         key: tuple(map(sorted, sets)) for key, sets in kinds.items()
     }
-    orphans = "SELECT count(*) FROM conversation_branches WHERE conversation_id NOT IN (SELECT id FROM conversations)"
-    assert await rows(db, orphans) == [(0,)]
 
 
 @pytest.mark.parametrize("seed", range(24))
