@@ -18,7 +18,7 @@ from raworc.store import links as store
 from raworc.store.database import Database
 from raworc.store.links import Unplaced
 
-BATCH: Final = 200
+BATCH: Final = 500  # as many as are loaded at once: what is done once a batch costs as much as placing a few
 _SHORTEST_OPENING: Final = 100
 _NEAR: Final = 4  # messages: the answer that a call goes on from, and what clients say besides
 
