@@ -82,6 +82,28 @@ def test_reads_never_leave_the_workspace(files: WorkspaceFiles, counts: Counts):
 
 
 @pytest.mark.usefixtures("racer")
+def test_a_reader_that_looks_first_and_opens_then_is_led_outside(tmp_path: Path):
+    """The race itself: without it the other tests would prove nothing."""
+    workspace = tmp_path / "workspace"
+
+    def read(call: int) -> bytes:
+        path = workspace / PATHS[call % 3]
+        try:
+            if workspace not in path.resolve().parents:
+                raise FileError
+            return path.read_bytes()
+        except (OSError, RuntimeError) as error:
+            raise FileError from error
+
+    found: set[bytes] = set()
+    for _ in range(_PATIENCE):
+        found |= outcomes(2_000, read)[0]
+        if SECRET in found:
+            break
+    assert SECRET in found
+
+
+@pytest.mark.usefixtures("racer")
 def test_archives_hold_nothing_from_outside(files: WorkspaceFiles, counts: Counts):
     def archive(call: int) -> bytes:
         content = b"".join(files.archive("d" if call % 2 else ""))

@@ -90,12 +90,12 @@ async def test_what_was_posted_counts(context, turns, db, ann, demo, role):
 async def test_a_provider_s_count_is_what_it_starts_from(context, turns, db, ann, demo):
     await said(db, turns, ann)
     async with db.transaction() as conn:
-        await conn.execute(steps.update().values(context_tokens=50_000))
+        await conn.execute(steps.update().values(context_tokens=12_345))
     usage = await context.usage(ann, "demo")
-    assert (usage.used_tokens_estimated, usage.used_percent) == (50_000, 50.0)
+    assert (usage.used_tokens_estimated, usage.used_percent) == (12_345, 12.3)
     assert usage.basis == "estimated_from_history_chars"  # the only word that the document knows
     await said(db, turns, ann)
-    assert (await context.usage(ann, "demo")).used_tokens_estimated == 50_003
+    assert (await context.usage(ann, "demo")).used_tokens_estimated == 12_348
     assert (await context.clear(ann, "demo")).used_tokens_estimated == 0
 
 
