@@ -106,19 +106,21 @@ def _conditions(chosen: Chosen) -> Iterator[str]:
     for name in ("space", "train_id", "account_id"):
         if getattr(chosen, name) is not None:
             yield f"{name} = %({name})s"
+    if chosen.outcome.failed is not None:
+        yield "failed > 0" if chosen.outcome.failed else "failed < requests"
+    if chosen.outcome.least_status is not None:  # of a class the few codes that there were: looked up once
+        yield f"status_codes && ({_KNOWN_STATUSES})"
     for name, kinds in (("model", "models"), ("request_type", "request_types")):
         if getattr(chosen, name) is not None:
             yield f"%({name})s = ANY({kinds})"
-    if chosen.outcome.failed is not None:
-        yield "failed > 0" if chosen.outcome.failed else "failed < requests"
-    if chosen.outcome.least_status is not None:
-        yield "EXISTS (SELECT FROM unnest(status_codes) c WHERE c BETWEEN %(least_status)s AND %(most_status)s)"
 
 
 def _values(chosen: Chosen) -> dict[str, Any]:
     return values(chosen) | {"start": chosen.start, "end": chosen.end}
 
 
+_KNOWN_STATUSES: Final = """SELECT array_agg(DISTINCT status_code) FROM request_dates
+    WHERE status_code BETWEEN %(least_status)s AND %(most_status)s"""
 _LATEST: Final = """
 LEFT JOIN LATERAL (SELECT status_code, model FROM requests
     WHERE id = c.latest_request_id AND created_at = c.last_at LIMIT 1) r ON true
