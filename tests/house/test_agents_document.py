@@ -4,6 +4,7 @@ What is served is compared with this table, so nothing of it can go or change it
 looked at in ``tests/api/test_documents.py``.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import pytest
@@ -84,21 +85,24 @@ ENDPOINTS = [
 ]
 PUBLIC = {"/version", "/published/agents", "/published/agents/{name}"}
 
-app = FastAPI()
-add_routes(app, ROUTES)
-DOCUMENT = describe(app, DOCUMENTS["agents"])
+
+@functools.cache
+def described() -> Json:
+    app = FastAPI()
+    add_routes(app, ROUTES)
+    return describe(app, DOCUMENTS["agents"])
 
 
 def operation(endpoint: Endpoint) -> Json:
     path = "/api/v0" + endpoint.path.replace("{id}", "{response_id}")
-    return DOCUMENT["paths"][path][endpoint.method.lower()]
+    return described()["paths"][path][endpoint.method.lower()]
 
 
 def resolved(schema: Json) -> Json:
     """The schema itself, behind its name; of a list, that of its items."""
     while "$ref" in schema or schema.get("type") == "array":
         name = schema.get("$ref", "").rpartition("/")[2]
-        schema = DOCUMENT["components"]["schemas"][name] if name else schema["items"]
+        schema = described()["components"]["schemas"][name] if name else schema["items"]
     return schema
 
 

@@ -3,6 +3,7 @@
 The route table and the error tree are walked, so what is added later is held to the same.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -102,6 +103,7 @@ VERBS = {"get", "list", "create", "update", "delete"}
 WRITING = {"POST", "PUT", "PATCH", "DELETE"}
 
 
+@functools.cache  # when it is needed: every worker reads this file, one tests by it
 def served() -> tuple[FastAPI, dict[tuple[str, str], APIRoute]]:
     app = FastAPI()
     add_routes(app, ROUTES)
@@ -109,8 +111,9 @@ def served() -> tuple[FastAPI, dict[tuple[str, str], APIRoute]]:
     return app, {(method, route.path): route for route in routes for method in route.methods or ()}
 
 
-APP, SERVED = served()
-DOCUMENT = describe(APP, ROUTES)
+@functools.cache
+def described() -> dict[str, Any]:
+    return describe(served()[0], ROUTES)
 
 
 def name_of(route: Route) -> str:
@@ -118,13 +121,13 @@ def name_of(route: Route) -> str:
 
 
 def guards_of(route: Route) -> list[object]:
-    found = dependencies_of(SERVED[route.method, route.full_path].dependant)
+    found = dependencies_of(served()[1][route.method, route.full_path].dependant)
     return [item for item in found if isinstance(item, Permission | SignedIn)]
 
 
 def operation_of(route: Route) -> dict[str, Any]:
-    path = SERVED[route.method, route.full_path].path_format
-    return cast("dict[str, Any]", DOCUMENT["paths"][path][route.method.lower()])
+    path = served()[1][route.method, route.full_path].path_format
+    return cast("dict[str, Any]", described()["paths"][path][route.method.lower()])
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=name_of)
@@ -166,7 +169,7 @@ def test_what_changes_something_asks_for_more_than_a_look(route: Route):
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.method == "POST"], ids=name_of)
 def test_a_post_may_be_sent_twice_or_says_why_not(route: Route):
     key = (route.method, route.full_path)
-    is_keyed = any(isinstance(item, Keyed) for item in dependencies_of(SERVED[key].dependant))
+    is_keyed = any(isinstance(item, Keyed) for item in dependencies_of(served()[1][key].dependant))
 
     assert is_keyed != (key in NEVER_KEPT)
 
@@ -193,7 +196,7 @@ def test_no_route_is_there_twice():
 @pytest.mark.parametrize("route", ROUTES, ids=name_of)
 def test_every_status_that_a_route_gives_is_documented_and_422_is_not(route: Route):
     operation = operation_of(route)
-    dependencies = list(dependencies_of(SERVED[route.method, route.full_path].dependant))
+    dependencies = list(dependencies_of(served()[1][route.method, route.full_path].dependant))
     expected = {str(route.status), *(str(error.status) for error in errors_of(route, dependencies))}
 
     assert set(operation["responses"]) == expected
@@ -216,7 +219,7 @@ def test_a_route_is_documented_in_words_and_with_its_security(route: Route):
 
 
 def test_every_reference_of_the_document_leads_somewhere():
-    schemas = DOCUMENT["components"]["schemas"]
+    schemas = described()["components"]["schemas"]
 
     def references(node: object) -> Iterator[str]:
         if isinstance(node, dict):
@@ -228,12 +231,12 @@ def test_every_reference_of_the_document_leads_somewhere():
             for value in cast("list[object]", node):
                 yield from references(value)
 
-    for reference in references(DOCUMENT):
+    for reference in references(described()):
         assert reference.removeprefix("#/components/schemas/") in schemas
 
 
 def test_every_field_says_what_it_means():
-    schemas = DOCUMENT["components"]["schemas"]
+    schemas = described()["components"]["schemas"]
     silent = [
         f"{name}.{field}"
         for name, schema in schemas.items()
