@@ -75,21 +75,41 @@ async def test_a_call_is_on_file_as_it_happens(home: Path) -> None:
 async def test_calls_that_end_in_one_turn_of_the_loop_are_written_together_before_anything_later(home: Path) -> None:
     made = spool(home)
     entries = [made.begin(1, start(), b"") for _ in range(300)]
+    running = made.begin(1, start(), b"")
     on_file: list[int] = []
+    told: list[bool] = []
     for entry in entries:
         entry.head(AnswerHead(200), 2)
-        entry.last(b"all", CallEnd(5), 3)
+        told.append(entry.last(b"all", CallEnd(5), 3, soon=True))
     asyncio.get_running_loop().call_soon(lambda: on_file.append(len(frames(home))))  # as an answer leaves
     await until(lambda: bool(on_file))
-    assert on_file == [4 * len(entries)]
+    assert on_file == [4 * len(entries) + 1]
+    assert not told[-1]
+    running.end(CallEnd(5), 3)
     by_key: dict[bytes, list[Kind]] = {}
     for frame in frames(home):
         by_key.setdefault(frame.key, []).append(frame.kind)
-    assert list(by_key.values()) == [[Kind.START, Kind.HEAD, Kind.CHUNK, Kind.END]] * len(entries)
+    assert list(by_key.values())[:-1] == [[Kind.START, Kind.HEAD, Kind.CHUNK, Kind.END]] * len(entries)
 
-    made.begin(1, start(), b"").last(b"late", CallEnd(5), 3)
+    running = made.begin(1, start(), b"")
+    made.begin(1, start(), b"").last(b"late", CallEnd(5), 3, soon=True)
     await made.close()
     assert frames(home)[-1].kind == Kind.END
+
+
+async def test_the_end_of_the_only_call_is_on_file_at_once_and_with_it_those_before(home: Path) -> None:
+    made = spool(home)
+    first, second = (made.begin(1, start(), b"") for _ in range(2))
+    assert not first.last(b"all", CallEnd(5), 3, soon=True)
+    assert [frame.kind for frame in frames(home)] == [Kind.START] * 2
+    assert second.last(b"all", CallEnd(5), 3, soon=True)
+    assert [frame.kind for frame in frames(home)] == [Kind.START] * 2 + [Kind.CHUNK, Kind.END] * 2
+
+    first, second = (made.begin(1, start(), b"") for _ in range(2))
+    assert first.last(b"all", CallEnd(5), 3, soon=False)  # a part of its answer may leave before this turn ends
+    assert len(frames(home)) == 6 + 4
+    second.end(CallEnd(5), 3)
+    await made.close()
 
 
 async def test_files_are_private_and_change_when_they_are_large(home: Path) -> None:

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from raworc.api.corked import Corked
 from raworc.errors import RaworcError
 from raworc.logs import frames
+from raworc.wire.eager import EagerTask, Wake
 from raworc.wire.heading import Header, Heading
 from raworc.wire.peer import Left, Line, Peer, TooLarge
 
@@ -48,7 +49,7 @@ class Way:
     transport: Corked
     flow: FlowControl
     loop: asyncio.AbstractEventLoop
-    tasks: set[asyncio.Task[None]]
+    tasks: set[EagerTask]
     answered: Callable[[], None]
     heading: Heading | None = None  # the last call's
 
@@ -74,7 +75,7 @@ class CallCycle:
     response_started = False
     response_complete = False
     _size = 0
-    _waiter: asyncio.Future[None] | None = None
+    _waiter: Wake | None = None
     _left_bytes: int | None = None  # None: the answer comes in chunks
 
     def __init__(
@@ -86,7 +87,7 @@ class CallCycle:
         self.heading = way.heading_of(headers)
         self.named = dict(headers)
         self.peer: Peer
-        self.call: asyncio.Task[None]
+        self.call: EagerTask
         self.expects_continue = self.named.get(b"expect", b"").lower() == b"100-continue"
         self._way = way
         self._transport = way.transport
@@ -119,8 +120,8 @@ class CallCycle:
 
     def set(self) -> None:
         """Something came, or will not come any more."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._waiter is not None:
+            self._way.loop.call_soon(self._waiter.set)  # not while the connection's bytes are parsed
 
     def leave(self, refusal: RaworcError | None) -> None:
         """The client is gone, or cut off."""
@@ -138,7 +139,7 @@ class CallCycle:
             self.expects_continue = False
             self._transport.write(_CONTINUE)
         while self.more_body and not self.disconnected and self._size <= limit_bytes:
-            self._waiter = self._way.loop.create_future()
+            self._waiter = Wake(self._way.loop)
             self._way.flow.resume_reading()
             await self._waiter
         self._waiter = None
@@ -151,6 +152,20 @@ class CallCycle:
 
     def start(self, status: int, headers: Sequence[Header]) -> None:
         """See ``Line``."""
+        head = self._head(status, headers)
+        if not self.disconnected:
+            self._transport.write(head)
+
+    def answer(self, status: int, headers: Sequence[Header], body: bytes, *, at_once: bool) -> None:
+        """See ``Line``."""
+        head = self._head(status, headers)
+        if self.disconnected:
+            return
+        write = self._transport.write_now if at_once else self._transport.write
+        write(head + self._framed(body, last=True))
+        self._complete()
+
+    def _head(self, status: int, headers: Sequence[Header]) -> bytes:
         self.response_started = True
         self.expects_continue = False
         first = STATUS_LINE.get(status) or b"HTTP/1.1 %d \r\n" % status
@@ -164,21 +179,22 @@ class CallCycle:
             lines.append(b"transfer-encoding: chunked")
         if not self.keep_alive:
             lines.append(b"connection: close")
-        if not self.disconnected:
-            self._transport.write(first + b"\r\n".join([*lines, b"", b""]))
+        return first + b"\r\n".join([*lines, b"", b""])
 
     def piece(self, data: bytes, *, last: bool) -> None:
         """See ``Line``."""
         if self.disconnected:
             return
-        if self._left_bytes is None:
-            self._transport.write(b"%b%b" % (_chunk(data) if data else b"", b"0\r\n\r\n" if last else b""))
-        else:
-            data = data[: self._left_bytes]  # none, where there is no body: whatever is behind it is not the client's
-            self._left_bytes -= len(data)
-            self._transport.write(data)
+        self._transport.write(self._framed(data, last=last))
         if last:
             self._complete()
+
+    def _framed(self, data: bytes, *, last: bool) -> bytes:
+        if self._left_bytes is None:
+            return b"%b%b" % (_chunk(data) if data else b"", b"0\r\n\r\n" if last else b"")
+        data = data[: self._left_bytes]  # none, where there is no body: whatever is behind it is not the client's
+        self._left_bytes -= len(data)
+        return data
 
     @property
     def keeps_up(self) -> bool:

@@ -18,12 +18,13 @@ from uvicorn.server import ServerState
 from raworc.api.corked import Corked
 from raworc.api.cycle import CallCycle, Calls, Target, Way, target_of
 from raworc.api.dispatch import Dispatcher
-from raworc.api.preamble import MAX_PREAMBLE_BYTES, read_preamble
+from raworc.api.preamble import MAX_PREAMBLE_BYTES, listener_kind, read_preamble
 from raworc.api.refusals import refusal
 from raworc.domain import forwarding
 from raworc.domain.forwarding import SIGNS, Proxies
 from raworc.errors import BadRequest, RaworcError, RequestTimeout
-from raworc.wire.peer import SCOPE_KEY, ListenerKind, Peer
+from raworc.wire.eager import EagerTask
+from raworc.wire.peer import SCOPE_KEY, Peer
 
 _LINGER_S: Final = 5.0
 _VERSIONS: Final = ("1.0", "1.1")
@@ -83,6 +84,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._reason: RaworcError = _NOT_HTTP
         self._heard_at_s = 0.0
         self._unanswered: deque[Cycle] = deque()
+        self._begun: EagerTask | None = None  # a call that is to be served once what came is parsed
         self._resting: asyncio.TimerHandle | None = None
         self._resting_since_s = 0.0
         self._deadline: asyncio.TimerHandle | None = None
@@ -93,8 +95,10 @@ class EdgeProtocol(HttpToolsProtocol):
         """Learn which listener this is; a Unix socket that we do not know is closed."""
         corked = Corked(transport, self.loop)
         super().connection_made(cast("asyncio.Transport", corked))
-        self._way = Way(corked, self.flow, self.loop, self.tasks, self.on_response_complete)
-        kind = _listener_kind(transport.get_extra_info("sockname"), self.options)
+        self._way = Way(corked, self.flow, self.loop, cast("set[EagerTask]", self.tasks), self.on_response_complete)
+        kind = listener_kind(
+            transport.get_extra_info("sockname"), door=self.options.door_socket, model=self.options.model_socket
+        )
         if kind is None:
             transport.abort()
             return
@@ -117,11 +121,14 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Preamble first where there is one, then HTTP; then see which deadline counts now."""
+        self._hear(data)
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.run()  # now, not while its connection's bytes are parsed
+
+    def _hear(self, data: bytes) -> None:
         if self._preamble is not None:
-            rest = self._take_preamble(data)
-            if rest is None:
-                return
-            data = rest
+            data = self._take_preamble(data)
         if self._is_refused or not data:
             return
         self._came_bytes = self._header_bytes + len(data)
@@ -210,6 +217,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._unanswered.append(cycle)
         if previous is None or previous.response_complete:
             self._start_asgi_task(cycle, calls)
+            self._begun = cycle.call
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((untyped, cast("Any", calls)))
@@ -218,8 +226,8 @@ class EdgeProtocol(HttpToolsProtocol):
         if not isinstance(cycle, CallCycle):
             super()._start_asgi_task(cycle, app)
             return
-        cycle.call = self.loop.create_task(cycle.run_asgi(app))
-        self.tasks.add(cycle.call)  # until it ends
+        cycle.call = EagerTask(cycle.run_asgi(app), self.loop)
+        self._way.tasks.add(cycle.call)  # until it ends
 
     def on_body(self, body: bytes) -> None:
         """A piece of a request's body; what follows an answer is for nobody."""
@@ -257,7 +265,10 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            if isinstance(cycle, CallCycle):
+                self.loop.call_soon(cycle.call.run)
         else:
             self._rest()
         if self._phase == "body":
@@ -365,19 +376,19 @@ class EdgeProtocol(HttpToolsProtocol):
                 cycle.disconnected = True
                 cycle.message_event.set()
 
-    def _take_preamble(self, data: bytes) -> bytes | None:
-        """What follows the preamble once it is complete and proven; None while it is not."""
+    def _take_preamble(self, data: bytes) -> bytes:
+        """What follows the preamble once it is complete and proven; nothing while it is not."""
         held = cast("bytearray", self._preamble)
         held += data
         line, newline, rest = bytes(held).partition(b"\n")
         if not newline:
             if len(held) > MAX_PREAMBLE_BYTES:
                 self.transport.abort()
-            return None
+            return b""
         door = read_preamble(self.options.door_key, line)
         if door is None:
             self.transport.abort()
-            return None
+            return b""
         self._preamble = None
         self._peer = Peer(listener="door", door=door)
         return rest
@@ -387,10 +398,3 @@ def _headers_too_large(options: EdgeOptions) -> BadRequest:
     return BadRequest(
         f"The headers are larger than {options.max_header_bytes} bytes, or more than {options.max_headers}"
     )
-
-
-def _listener_kind(sockname: object, options: EdgeOptions) -> ListenerKind | None:
-    if isinstance(sockname, tuple):  # an internet address
-        return "public"
-    name = sockname.decode() if isinstance(sockname, bytes) else sockname
-    return {options.door_socket: "door", options.model_socket: "model"}.get(str(name))  # type: ignore[return-value]

@@ -1,4 +1,7 @@
-"""What an operator writes first on a connection for a sandbox's door: whose it is, under a key of the home."""
+"""Whose connection this is: which listener it came to, and what an operator writes first for a sandbox's door.
+
+The latter is proven under a key of the home.
+"""
 
 import hashlib
 import hmac
@@ -6,7 +9,7 @@ import re
 import uuid
 from typing import Final
 
-from raworc.wire.peer import Door
+from raworc.wire.peer import Door, ListenerKind
 
 _PREAMBLE: Final = re.compile(rb"RAWORC-DOOR 1 ([0-9a-f-]{36}) ([0-9]{1,18}) ([0-9a-f]{64})")
 MAX_PREAMBLE_BYTES: Final = 160
@@ -30,3 +33,12 @@ def read_preamble(key: bytes, line: bytes) -> Door | None:
 
 def _mac(key: bytes, session: str, epoch: str) -> bytes:
     return hmac.new(key, f"{session} {epoch}".encode(), hashlib.sha256).hexdigest().encode()
+
+
+def listener_kind(sockname: object, *, door: str, model: str) -> ListenerKind | None:
+    """Which listener a connection came to, by its own address; None: a socket that is neither of the two named."""
+    if isinstance(sockname, tuple):  # an internet address
+        return "public"
+    name = sockname.decode() if isinstance(sockname, bytes) else sockname
+    kinds: dict[str, ListenerKind] = {door: "door", model: "model"}
+    return kinds.get(str(name))

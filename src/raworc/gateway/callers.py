@@ -23,6 +23,7 @@ from raworc.errors import RaworcError, Unauthorized, Unavailable
 from raworc.gateway.verdicts import Verdicts
 from raworc.services.tokens import ISSUER, LoginClaims, Tokens, WorkClaims
 from raworc.wire.anthropic import ERROR_TYPES
+from raworc.wire.eager import in_task
 from raworc.wire.heading import Heading
 from raworc.wire.peer import Door, Peer
 
@@ -210,6 +211,7 @@ class Callers:
             return None
 
     async def _sandbox(self, claims: WorkClaims) -> Booking:
+        await in_task()
         try:
             turn_id = await self._turns.processing(claims.session_id, claims.epoch)
             is_warm = turn_id is None and await self._keeps_warm(claims)

@@ -74,6 +74,11 @@ class Exchange:
         self.started, self.status = True, status
         self.line.start(status, headers)
 
+    def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, at_once: bool) -> None:
+        """Send all of the answer; see ``Line``."""
+        self.started, self.status = True, status
+        self.line.answer(status, headers, body, at_once=at_once)
+
     async def piece(self, body: bytes, *, last: bool) -> None:
         """Send a piece of the answer once its client keeps up."""
         if not self.line.keeps_up:
@@ -99,10 +104,13 @@ class Exchange:
         self.start(status, [*headers, *identity(self.request_id, self.wire)])
         await self.piece(body, last=True)
 
-    def last(self, body: bytes, elapsed_us: int) -> None:
-        """Record the last piece of a whole answer, and with it that the call is over, before it is sent."""
-        if self.entry is not None:
-            self.entry.last(body, self._over(elapsed_us), self.at_us + elapsed_us)
+    def last(self, entry: Entry, body: bytes, elapsed_us: int) -> bool:
+        """Record the last piece of a whole answer, and with it that the call is over, before it is sent.
+
+        False: it is recorded at the end of this turn of the event loop, and must not be sent before.
+        """
+        soon = not self.started  # else what leaves at the end of this turn may do so first
+        return entry.last(body, self._over(elapsed_us), self.at_us + elapsed_us, soon=soon)
 
     def end(self, error_type: str | None = None, error_message: str | None = None) -> None:
         """Close the record, once."""

@@ -22,6 +22,7 @@ from raworc.wire.client import (
     UpstreamError,
     UpstreamTimeout,
 )
+from raworc.wire.eager import next_turn
 from raworc.wire.ending import StreamEnd
 from raworc.wire.frames import AnswerHead
 
@@ -76,7 +77,7 @@ class Relay:
             exchange.end(CLIENT_DISCONNECTED if hang_up.left else SERVER_STOPPED)
             if not hang_up.left:
                 raise
-            asyncio.current_task().uncancel()  # pyright: ignore[reportOptionalMemberAccess]
+            exchange.line.call.uncancel()
         else:
             hang_up.stop()
             exchange.end()
@@ -94,7 +95,7 @@ class Relay:
         entry.head(AnswerHead(answer.status, kept, account_id=exchange.moved_to), exchange.now_us())
         headers += identity(exchange.request_id, exchange.wire, named)
         if not answer.ready:
-            await asyncio.sleep(0)  # most often the first piece comes right behind the head
+            await next_turn()  # most often the first piece comes right behind the head
         if not answer.ready:
             entry.flush()
             exchange.start(answer.status, headers)
@@ -103,16 +104,16 @@ class Relay:
         while not last:
             chunk = await answer.next_chunk()
             last = not chunk or answer.whole
-            if chunk:
-                self._record(chunk, last=last)
-            else:
-                entry.flush()
-            if not exchange.started:
-                exchange.start(answer.status, headers)
+            is_recorded = self._record(chunk, last=last)
             if last and entry.is_strict:
                 await entry.synced()
             if not line.keeps_up:
                 await line.writable()
+            if last and not exchange.started:
+                exchange.answer(answer.status, headers, chunk, at_once=is_recorded)
+                break
+            if not exchange.started:
+                exchange.start(answer.status, headers)
             line.piece(chunk, last=last)
 
     def _take(self, chunk: bytes) -> bool:
@@ -124,8 +125,12 @@ class Relay:
         line.stream(chunk)
         return True
 
-    def _record(self, chunk: bytes, *, last: bool) -> None:
-        exchange = self._exchange
+    def _record(self, chunk: bytes, *, last: bool) -> bool:
+        """Whether all that is to be kept of the call is kept already."""
+        exchange, entry = self._exchange, self._entry
+        if not chunk:
+            entry.flush()
+            return False
         elapsed_us = exchange.elapsed_us()
         if exchange.first_byte_us is None:
             exchange.first_byte_us = elapsed_us
@@ -133,9 +138,9 @@ class Relay:
             self._events.feed(chunk)
             self._keep_alive.heard()
         if last:
-            exchange.last(chunk, elapsed_us)
-        else:
-            self._entry.chunk(chunk, exchange.at_us + elapsed_us)
+            return exchange.last(entry, chunk, elapsed_us)
+        entry.chunk(chunk, exchange.at_us + elapsed_us)
+        return False
 
     async def _failed(self, error: UpstreamError) -> None:
         status, kind, message = _FAILURES[type(error)]

@@ -55,6 +55,7 @@ class Spool:
         self._limits = limits
         self.framing: Final = Framing(worker_id)
         self._key = worker_id.bytes[:8]
+        self._loop: asyncio.AbstractEventLoop
         self._begun = 0
         self._number = 0
         self._fd = -1
@@ -65,6 +66,7 @@ class Spool:
         self._dirty = False
         self._turning: asyncio.TimerHandle | None = None
         self._retired: list[int] = []  # files that are complete but not synced yet
+        self._open = 0  # calls
         self._held: list[bytes] = []  # ends of calls that are written together
         self._owed: list[Sequence[bytes]] = []  # ends of calls that found no room
         self._paying: asyncio.TimerHandle | None = None
@@ -72,7 +74,8 @@ class Spool:
         self.unrecorded = 0  # calls
 
     def open(self) -> None:
-        """Make the directory and the first file."""
+        """Make the directory and the first file; within the event loop that is to use it."""
+        self._loop = asyncio.get_running_loop()
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._next_file()
 
@@ -102,6 +105,7 @@ class Spool:
         self._begun += 1  # the key is not the request's id, which an operator may use again for a second try
         key = self._key + self._begun.to_bytes(8)
         if not self._full and self._append(self.framing.pack(Kind.START, key, at_us, *pack_start(start, body))):
+            self._open += 1
             return Entry(self, key, bodies=start.bodies, reads=start.reads)
         if not self._limits.may_pass:
             raise SpoolFull("The record of model calls has no room left")
@@ -115,24 +119,32 @@ class Spool:
             self.lost_frames += 1
         return kept
 
-    def finish_soon(self, pieces: Sequence[bytes]) -> None:
+    def finish_soon(self, pieces: Sequence[bytes]) -> bool:
         """Add a call's last frames, with those of other calls that end in this turn of the event loop.
 
-        What is sent to a client afterwards leaves later still: its connection gathers what is written in one turn.
+        False: at the end of this turn, as there are other calls. What is sent to its client afterwards must leave later
+        still, as what a connection gathers in this turn does.
         """
-        if not self._held:
-            asyncio.get_running_loop().call_soon(self._settle)
+        self._open -= 1
+        if not self._held and self._open:
+            self._loop.call_soon(self._settle)
         self._held += pieces
-        if len(self._held) >= _MOST_HELD:
-            self._settle()
+        if self._open and len(self._held) < _MOST_HELD:
+            return False
+        self._settle()
+        return True
 
     def _settle(self) -> None:
         held, self._held = self._held, []
         if held:
-            self.finish(held)
+            self._finish(held)
 
     def finish(self, pieces: Sequence[bytes]) -> None:
         """Add a call's last frame; once there is room, if there is none now: without it a file is kept for ever."""
+        self._open -= 1
+        self._finish(pieces)
+
+    def _finish(self, pieces: Sequence[bytes]) -> None:
         if self._append(pieces):
             return
         self._owed.append(pieces)
@@ -140,7 +152,7 @@ class Spool:
             self._pay_later()
 
     def _pay_later(self) -> None:
-        self._paying = asyncio.get_running_loop().call_later(_LOOK_EVERY_S, self._pay)
+        self._paying = self._loop.call_later(_LOOK_EVERY_S, self._pay)
 
     def _pay(self) -> None:
         if self._paying is not None:
@@ -195,7 +207,7 @@ class Spool:
 
     def _turn_later(self) -> None:
         delay_s = max(self._limits.rotate_s, SYNC_EVERY_S)
-        self._turning = asyncio.get_running_loop().call_later(delay_s, self._turn)
+        self._turning = self._loop.call_later(delay_s, self._turn)
 
     def _turn(self) -> None:
         """The present file has lain long enough: give it a successor, so that the recorder may remove it."""
@@ -209,7 +221,7 @@ class Spool:
 
     def _sync_task(self) -> asyncio.Task[None]:
         if self._syncing is None:
-            self._syncing = asyncio.get_running_loop().create_task(self._sync())
+            self._syncing = self._loop.create_task(self._sync())
         return self._syncing
 
     async def _sync(self) -> None:
@@ -269,10 +281,14 @@ class Entry:
         elif self._spool.append(self._frames(data, at_us)):
             self._head = []
 
-    def last(self, data: bytes, end: CallEnd, at_us: int) -> None:
-        """The last piece of a whole answer and the end, in one write."""
+    def last(self, data: bytes, end: CallEnd, at_us: int, *, soon: bool) -> bool:
+        """The last piece of a whole answer and the end, in one write. See ``Spool.finish_soon`` for ``soon``."""
         frames = self._frames(data, at_us) if data and self._bodies else self._head
-        self._spool.finish_soon([*frames, *self._end(end, at_us)])
+        frames = [*frames, *self._end(end, at_us)]
+        if soon:
+            return self._spool.finish_soon(frames)
+        self._spool.finish(frames)
+        return True
 
     def end(self, end: CallEnd, at_us: int) -> None:
         """The call is over. Only the first end counts."""
@@ -307,8 +323,9 @@ class Unrecorded(Entry):
     def chunk(self, data: bytes, at_us: int) -> None:
         """Kept nowhere."""
 
-    def last(self, data: bytes, end: CallEnd, at_us: int) -> None:
+    def last(self, *_: object, **_named: object) -> bool:
         """Kept nowhere."""
+        return True
 
     def end(self, end: CallEnd, at_us: int) -> None:
         """Kept nowhere."""

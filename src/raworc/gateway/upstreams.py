@@ -12,6 +12,7 @@ from raworc.domain.wires import Wire
 from raworc.errors import Unavailable
 from raworc.gateway.callers import Refused
 from raworc.wire.client import Client, Headers, Reach, Target
+from raworc.wire.eager import in_task
 from raworc.wire.heading import Header, Heading
 
 _KEPT_HERE: Final = frozenset(
@@ -163,6 +164,7 @@ class Provider:
         return self._address.client.lines(headers)
 
     async def _renewed(self, held: OAuth) -> OAuth:
+        await in_task()
         try:
             return await self._renewing.renewed(self._id, held)
         except RenewalFailed as failed:

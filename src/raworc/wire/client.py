@@ -24,6 +24,7 @@ from raworc.wire.connection import (
     UpstreamError,
     UpstreamTimeout,
 )
+from raworc.wire.eager import in_task
 
 __all__ = [
     "Client",
@@ -169,6 +170,7 @@ class Client:
         return None
 
     async def _connect(self) -> Connection:
+        await in_task()
         loop = asyncio.get_running_loop()
         target, limit = self._target, self._timeouts.connect_s
 

@@ -16,6 +16,8 @@ from typing import Literal, cast
 
 import httptools
 
+from raworc.wire.eager import Wake
+
 _READ_AHEAD_BYTES = 256 * 1024
 _KEEP_IDLE_S = 30.0
 _INFORMATIONAL = range(100, 200)
@@ -125,7 +127,7 @@ class Connection(asyncio.Protocol):
         self._keep = keep
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: Wake | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._idle_since = 0.0
         self._in_pool = False
@@ -229,7 +231,7 @@ class Connection(asyncio.Protocol):
     async def _wait(self) -> None:
         if self._error is not None:
             raise self._error
-        self._waiter = self._loop.create_future()
+        self._waiter = Wake(self._loop)
         try:
             await self._waiter
         finally:
@@ -238,8 +240,8 @@ class Connection(asyncio.Protocol):
             raise self._error
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._waiter is not None:
+            self._waiter.set()
 
     def _fail(self, error: UpstreamError) -> None:
         if self._error is None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 from raworc.errors import RaworcError
+from raworc.wire.eager import EagerTask
 from raworc.wire.heading import Heading
 
 SCOPE_KEY: Final = "raworc"
@@ -63,7 +64,7 @@ class Line(Protocol):
     named: dict[bytes, bytes]
     heading: Heading
     peer: Peer
-    call: asyncio.Task[None]
+    call: EagerTask
     disconnected: bool
     refusal: RaworcError | None
     on_left: Callable[[], None] | None
@@ -83,6 +84,10 @@ class Line(Protocol):
 
     def piece(self, data: bytes, *, last: bool) -> None:
         """A piece of the answer, of any size. After the last one nothing may follow."""
+        ...
+
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, at_once: bool) -> None:
+        """All of it, as ``start`` and the only ``piece``; ``at_once``: it leaves before this returns."""
         ...
 
     @property
