@@ -86,6 +86,23 @@ async def test_a_request_goes_out_as_it_came(home: Path) -> None:
     assert not named & {b"msl-train-id", b"authorization", b"x-mine", b"connection", b"x-raworc-request-id"}
 
 
+async def test_headers_are_recorded_as_they_came_with_and_without_a_length(home: Path) -> None:
+    async with standin(answers(json_answer(b"{}"))) as upstream, routed(upstream, home) as at:
+        client = Client(Target.parse(at.url))
+        asked, token = [("GET", b""), ("POST", b"{}"), ("POST", b'{"a":1}'), ("GET", b"")], at.login().encode()
+        for method, body in asked:
+            response = await client.open(method, "/v1/models", [(b"x-api-key", token), *SENT], body)
+            await response.read()
+            await response.close()
+            await ends(at)
+        await client.close()
+        starts = [unpack_start(frame.data)[0] for frame in at.frames() if frame.kind is Kind.START]
+    for (method, body), start in zip(asked, starts, strict=True):
+        length = [(b"content-length", b"%d" % len(body))] if method == "POST" else []
+        assert start.headers == [(b"host", at.url.removeprefix("http://").encode()), *SENT, *length]
+    assert len({start.id for start in starts}) == len(asked)
+
+
 async def test_an_answer_comes_back_as_it_is(home: Path) -> None:
     async with standin(answers(json_answer(ODD, "200 OK", *BACK))) as upstream, routed(upstream, home) as at:
         client = Client(Target.parse(at.url))

@@ -1,6 +1,7 @@
 import contextlib
 import uuid
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from raworc.wire.frames import (
     CallStart,
     Framing,
     Kind,
+    StartForm,
     file_name,
     pack_start,
     pack_struct,
@@ -67,6 +69,15 @@ def test_what_a_frame_carries_comes_back() -> None:
     head, end = AnswerHead(529, [(b"a", b"b")], own=True), CallEnd(5, error_type="x", error_message="ä")
     assert unpack_struct(pack_struct(head), AnswerHead) == head
     assert unpack_struct(pack_struct(end), CallEnd) == end
+
+
+@given(st.uuids(), st.integers(0, 2), st.binary(max_size=300) | st.just(START.id.bytes))
+def test_a_form_gives_what_is_packed_of_each_call(call: uuid.UUID, at: int, length: bytes) -> None:
+    told = [*START.headers[:at], (b"content-length", length), *START.headers[at:]]
+    packed = pack_start(msgspec.structs.replace(START, id=call, headers=told), b"")[0]
+    assert StartForm(START, at).data(str(call).encode(), length) == packed
+    without = pack_start(msgspec.structs.replace(START, id=call), b"")[0]
+    assert StartForm(START, None).data(str(call).encode(), b"") == without
 
 
 @pytest.mark.parametrize("data", [b"", b"\x01", b"\xff\xff\xff\xff", b"\x01\x00\x00\x00\xc1", b"\x00\x00\x00\x00"])

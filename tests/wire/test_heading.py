@@ -43,3 +43,16 @@ def test_it_does_not_remember_without_end() -> None:
     for number in range(1000):
         assert heading.once(lambda _, number=number: number) == number
     assert len(heading._made) < 100
+
+
+def test_what_is_made_of_what_is_given_is_made_again_when_other_is_given() -> None:
+    made: list[str] = []
+
+    def make(heading: Heading, first: str, second: str) -> bytes:
+        made.append(first + second)
+        return heading.named[b"a"]
+
+    heading = Heading([(b"a", b"1")])
+    for first, second in ("xy", "xy", "xz", "xy", "xy"):
+        assert heading.last(make, first, second) == b"1"
+    assert made == ["xy", "xz", "xy"]

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from raworc.domain.redaction import without_credentials
 from raworc.domain.wires import keeps_bodies, may_tell_usage, puts_models_to_work
 from raworc.gateway.callers import Booking, Callers, Refused, claimed_train
-from raworc.gateway.exchange import Exchange
+from raworc.gateway.exchange import Exchange, id_text
 from raworc.gateway.forward import CLIENT_DISCONNECTED, Relay
 from raworc.gateway.routing import Routing
 from raworc.gateway.spool import Entry, Spool, SpoolFull
@@ -22,8 +22,8 @@ from raworc.gateway.upstreams import Call
 from raworc.ids import Ids
 from raworc.metrics import Metrics
 from raworc.wire.anthropic import STORAGE_FULL, read_head
-from raworc.wire.frames import AnswerHead, CallStart
-from raworc.wire.heading import Header, Heading
+from raworc.wire.frames import AnswerHead, CallStart, StartForm
+from raworc.wire.heading import Heading
 from raworc.wire.peer import Left, Line
 
 _NO_ROOM: Final = [(b"retry-after", b"5"), STORAGE_FULL]
@@ -113,25 +113,10 @@ class GatewayApp:
         body: bytes = b"",
         model: str | None = None,
     ) -> Entry:
-        bodies = keeps_bodies(exchange.method, exchange.path)
-        start = CallStart(
-            id=exchange.request_id,
-            method=exchange.method,
-            path=exchange.path,
-            query=exchange.line.query.decode("latin-1"),
-            caller=booking.kind if booking else "none",
-            train_id=booking.train_id if booking else claimed_train(exchange.line.heading),
-            space=booking.space if booking else None,
-            account_id=upstream,
-            caller_id=booking.account_id if booking else None,
-            session_id=booking.session_id if booking else None,
-            turn_id=booking.turn_id if booking else None,
-            headers=_recorded(exchange),
-            model=None if bodies else model,
-            bodies=bodies,
-            reads=not bodies and may_tell_usage(exchange.method, exchange.path),
-        )
-        return self._spool.begin(exchange.at_us, start, body if bodies else b"")
+        line = exchange.line
+        form = line.heading.last(_form, (line.method, line.path, line.query), booking, upstream, model)
+        data = form.data(id_text(exchange.request_id), exchange.headers.get(b"content-length", b""))
+        return self._spool.begin_with(exchange.at_us, data, body if form.bodies else b"", form)
 
     async def _refuse(self, exchange: Exchange, booking: Booking | None, refusal: Refused) -> None:
         with suppress(SpoolFull):
@@ -152,16 +137,31 @@ class GatewayApp:
         exchange.end(refusal.code.lower(), refusal.message)
 
 
-def _recorded(exchange: Exchange) -> list[Header]:
-    """The headers as they came, without credentials."""
-    before, behind = exchange.line.heading.once(_around_the_length)
-    length = exchange.headers.get(b"content-length")
-    return before if length is None else [*before, (b"content-length", length), *behind]
-
-
-def _around_the_length(heading: Heading) -> tuple[list[Header], list[Header]]:
-    at = heading.length_at or 0
-    return without_credentials(heading.listed[:at]), without_credentials(heading.listed[at:])
+def _form(
+    heading: Heading, asked: tuple[str, str, bytes], booking: Booking | None, upstream: str | None, model: str | None
+) -> StartForm:
+    """How the records of calls begin that differ in no more than their id, their length and their body."""
+    method, path, query = asked
+    bodies = keeps_bodies(method, path)
+    before = None if heading.length_at is None else without_credentials(heading.listed[: heading.length_at])
+    start = CallStart(
+        id=uuid.UUID(int=0),
+        method=method,
+        path=path,
+        query=query.decode("latin-1"),
+        caller=booking.kind if booking else "none",
+        train_id=booking.train_id if booking else claimed_train(heading),
+        space=booking.space if booking else None,
+        account_id=upstream,
+        caller_id=booking.account_id if booking else None,
+        session_id=booking.session_id if booking else None,
+        turn_id=booking.turn_id if booking else None,
+        headers=without_credentials(heading.listed),
+        model=None if bodies else model,
+        bodies=bodies,
+        reads=not bodies and may_tell_usage(method, path),
+    )
+    return StartForm(start, None if before is None else len(before))
 
 
 def _adopt_id(exchange: Exchange, booking: Booking) -> None:

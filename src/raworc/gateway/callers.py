@@ -230,8 +230,7 @@ class Callers:
         use = self._keys.fresh(key) or await _known(self._keys, key, _BAD_KEY)
         if use.expires_at is not None and use.expires_at <= now():
             raise Refused(401, _BAD_KEY)
-        train_id = use.train_id or heading.once(_train_id)
-        return Booking("key", train_id, space=use.space, account_id=use.account_id, models=use.models)
+        return heading.last(_by_use, use)
 
 
 async def _known(verdicts: Verdicts[T], credential: str, invalid: str) -> T:
@@ -249,6 +248,11 @@ def claimed_train(heading: Heading) -> str:
         return _train_id(heading)
     except Refused:
         return DEFAULT_TRAIN
+
+
+def _by_use(heading: Heading, use: KeyUse) -> Booking:
+    train_id = use.train_id or heading.once(_train_id)
+    return Booking("key", train_id, space=use.space, account_id=use.account_id, models=use.models)
 
 
 def _work(claims: WorkClaims, turn_id: uuid.UUID | None) -> Booking:

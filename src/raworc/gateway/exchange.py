@@ -150,9 +150,14 @@ def own_request_id(request_id: uuid.UUID) -> str:
     return f"req_{request_id.hex}"
 
 
+def id_text(request_id: uuid.UUID) -> bytes:
+    """As UUIDs are written."""
+    return msgspec.json.encode(request_id)[1:-1]  # a third of what ``str`` costs
+
+
 def identity(request_id: uuid.UUID, wire: Wire, given: Container[bytes] = ()) -> list[tuple[bytes, bytes]]:
     """The headers that name the call, the first where the wire's clients look for it, unless it is ``given``."""
-    own = (b"x-raworc-request-id", msgspec.json.encode(request_id)[1:-1])
+    own = (b"x-raworc-request-id", id_text(request_id))
     name = ID_HEADERS[wire]
     return [own] if name in given else [(name, own_request_id(request_id).encode()), own]
 

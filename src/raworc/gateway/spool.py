@@ -17,7 +17,17 @@ from typing import Final
 
 import structlog
 
-from raworc.wire.frames import AnswerHead, CallEnd, CallStart, Framing, Kind, file_name, pack_start, pack_struct
+from raworc.wire.frames import (
+    AnswerHead,
+    CallEnd,
+    CallStart,
+    Framing,
+    Kind,
+    StartForm,
+    file_name,
+    pack_start,
+    pack_struct,
+)
 
 SYNC_EVERY_S: Final = 0.05
 _LOOK_EVERY_S: Final = 1.0
@@ -100,13 +110,17 @@ class Spool:
         Raises:
             SpoolFull: it cannot be recorded; nothing was written.
         """
+        return self.begin_with(at_us, pack_start(start, b"")[0], body, start)
+
+    def begin_with(self, at_us: int, data: bytes, body: bytes, form: CallStart | StartForm) -> "Entry":
+        """As ``begin``, of a record whose data is packed already. ``form`` says what is to be kept."""
         if time.monotonic() - self._looked_at >= _LOOK_EVERY_S:
             self._look()
         self._begun += 1  # the key is not the request's id, which an operator may use again for a second try
         key = self._key + self._begun.to_bytes(8)
-        if not self._full and self._append(self.framing.pack(Kind.START, key, at_us, *pack_start(start, body))):
+        if not self._full and self._append(self.framing.pack(Kind.START, key, at_us, data, body)):
             self._open += 1
-            return Entry(self, key, bodies=start.bodies, reads=start.reads)
+            return Entry(self, key, bodies=form.bodies, reads=form.reads)
         if not self._limits.may_pass:
             raise SpoolFull("The record of model calls has no room left")
         self.unrecorded += 1

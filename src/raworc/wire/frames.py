@@ -109,12 +109,38 @@ class BadFrame(Exception):
 
 _KINDS: Final = {int(kind): kind for kind in Kind}
 _PACK = msgspec.msgpack.Encoder()
+_LENGTH: Final = b"content-length"
 
 
 def pack_start(start: CallStart, body: bytes) -> tuple[bytes, bytes]:
     """The data of a ``START`` frame."""
     meta = _PACK.encode(start)
     return _NAME_LENGTH.pack(len(meta)) + meta, body
+
+
+class StartForm:
+    """The data of ``START`` frames that differ in the request's id and in the length that it tells, if it tells one.
+
+    ``length_at``: where among the headers of ``start``, which lack it.
+    """
+
+    def __init__(self, start: CallStart, length_at: int | None) -> None:
+        self.bodies = start.bodies
+        self.reads = start.reads
+        mark = uuid.uuid4()  # nobody can have sent this
+        headers = [*start.headers]
+        if length_at is not None:
+            headers.insert(length_at, (_LENGTH, mark.bytes))
+        meta = _PACK.encode(msgspec.structs.replace(start, id=mark, headers=headers))
+        self._before, _, behind = meta.partition(str(mark).encode())
+        self._between, self._length, self._behind = behind.partition(_PACK.encode(mark.bytes))
+        self._size = len(meta) - len(self._length)
+
+    def data(self, request_id: bytes, length: bytes) -> bytes:
+        """With this id, as UUIDs are written, and this length; as ``pack_start``, with an empty body."""
+        told = _PACK.encode(length) if self._length else b""
+        size = _NAME_LENGTH.pack(self._size + len(told))
+        return b"".join((size, self._before, request_id, self._between, told, self._behind))
 
 
 def pack_struct(value: AnswerHead | CallEnd) -> bytes:

@@ -1,10 +1,11 @@
 """A request's headers, and what is made of them once for all requests of a connection that send the same. No I/O."""
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 Header = tuple[bytes, bytes]
 T = TypeVar("T")
+Given = ParamSpec("Given")
 
 _LENGTH: Final = b"content-length"
 _MOST_MADE: Final = 32
@@ -22,6 +23,7 @@ class Heading:
         self.length_at = next((at for at, (name, _) in enumerate(headers) if name == _LENGTH), None)
         self._whole = list(headers)
         self._made: dict[Hashable, Any] = {}
+        self._last: dict[Hashable, tuple[tuple[object, ...], Any]] = {}
 
     def fits(self, headers: list[Header]) -> bool:
         """Whether these are the same in the same order, whatever the length is that they tell."""
@@ -41,4 +43,12 @@ class Heading:
             if len(self._made) >= _MOST_MADE:
                 self._made.clear()
             made = self._made[make] = make(self)
+        return made
+
+    def last(self, make: Callable[Concatenate["Heading", Given], T], *given: Given.args, **_none: Given.kwargs) -> T:
+        """What ``make`` makes of it and of what is ``given``, as long as the same is given as the last time."""
+        known = self._last.get(make)
+        if known is None or known[0] != given:
+            known = self._last[make] = given, make(self, *given, **_none)
+        made: T = known[1]
         return made
