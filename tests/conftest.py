@@ -24,13 +24,15 @@ from raworc.supervisor.home import prepare_home
 from stack import KINDS, Stack
 
 LONGEST_FIRST = (
-    "faults/test_operator_kills.py",
-    "docs/test_demo.py",
-    "sandbox/test_conformance.py",
     "supervisor/test_up.py",
+    "sandbox/test_conformance.py",
+    "docs/test_demo.py",
+    "faults/test_operator_kills.py",
     "cli/test_session.py",
     "supervisor/test_alone.py",
     "faults/",
+    "api/test_schema.py",
+    "sandbox/test_attack.py",
     "recorder/test_faults.py",
     "supervisor/",
     "operator/",
