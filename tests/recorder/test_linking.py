@@ -116,9 +116,9 @@ async def expected(db: Database) -> list[tuple]:
         await conn.rollback()
     known, found = Known(), []
     for row in rows:
-        link = place(row.call, known)
+        link = place(row, known)
         assert link is not None
-        found.append((row.call.id, *vars(link).values()))
+        found.append((row.id, *vars(link).values()))
     return found
 
 

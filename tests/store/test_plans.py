@@ -2,13 +2,14 @@
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, date, datetime
 
 import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from raworc.store import agents, events, holds, link_statements, messages, shared_sessions, turns
+from raworc.store import agents, events, holds, link_statements, messages, recordings, shared_sessions, turns
 from raworc.store.database import Database
 from raworc.store.statement import Statement, repeated
 from raworc.supervisor.cluster import SUPERUSER, Cluster
@@ -256,6 +257,25 @@ async def test_what_each_call_might_disturb_is_not_collected_in_tables_as_large_
         explained = "EXPLAIN (FORMAT JSON) " + link_statements.DISTURBED
         (plan,) = await repeated(conn, explained, {name: [] for name in names})
     assert [node["Plan Rows"] for node in _nodes(plan["QUERY PLAN"][0]["Plan"]) if node["Plan Rows"] > MANY / 10] == []
+
+
+async def test_placing_a_call_opens_the_partition_of_its_day_only(db: Database):
+    """Each that is opened takes time, also for one call, and there may be hundreds."""
+    at = datetime(2026, 3, 4, 12, tzinfo=UTC)
+    named = {"ids": [WORKER], "at": [at], "since": at, "until": at}
+    named |= {"standing": [WORKER], "subtasks": [0], "numbers": [0], "heads": [True]}
+    opened: list[set[str]] = []
+    async with db.transaction() as conn:
+        await recordings.ensure_days(conn, {date(2026, 3, day) for day in range(1, 8)})
+        for statement, given in (
+            (link_statements.UNPLACED, [1]),
+            (link_statements.ADD_BRANCHES, named),
+            (link_statements.ADD_CONVERSATIONS, named),
+        ):
+            (plan,) = await repeated(conn, "EXPLAIN (FORMAT JSON) " + statement, given)
+            names = {node.get("Relation Name", "") for node in _nodes(plan["QUERY PLAN"][0]["Plan"])}
+            opened.append({name for name in names if name.startswith("requests")})
+    assert opened == [set(), {"requests_20260304"}, {"requests_20260304"}]
 
 
 def _nodes(plan: dict) -> list[dict]:

@@ -16,7 +16,6 @@ from raworc.domain.conversations import WINDOW, Call, Known, Link, Node, is_late
 from raworc.domain.digests import Digest
 from raworc.store import links as store
 from raworc.store.database import Database
-from raworc.store.links import Unplaced
 
 BATCH: Final = 500  # as many as are loaded at once: what is done once a batch costs as much as placing a few
 _SHORTEST_OPENING: Final = 100
@@ -51,19 +50,19 @@ class Linking:
 
 
 async def _next(conn: AsyncConnection, batch: int) -> int:
-    rows = await store.unplaced(conn, batch)
-    if not rows:
+    calls = await store.unplaced(conn, batch)
+    if not calls:
         return 0
-    disturbed = await store.disturbed(conn, [row.call for row in rows])
+    disturbed = await store.disturbed(conn, calls)
     while True:
         if disturbed:
-            rows = await _with(conn, rows, disturbed)
-        known = await _known(conn, [row.call for row in rows])
-        placed = _placed([row.call for row in rows], known)
+            calls = await _with(conn, calls, disturbed)
+        known = await _known(conn, calls)
+        placed = _placed(calls, known)
         disturbed = {link.conversation_id for call, link in placed if is_late(call, link, known)}
         if not disturbed:
             await _save(conn, placed, known)
-            return len(rows)
+            return len(calls)
 
 
 def _placed(calls: Sequence[Call], known: Known) -> list[tuple[Call, Link]]:
@@ -71,11 +70,11 @@ def _placed(calls: Sequence[Call], known: Known) -> list[tuple[Call, Link]]:
     return [(call, link) for call, link in found if link is not None]
 
 
-async def _with(conn: AsyncConnection, rows: Sequence[Unplaced], remade: Collection[uuid.UUID]) -> list[Unplaced]:
+async def _with(conn: AsyncConnection, calls: Sequence[Call], remade: Collection[uuid.UUID]) -> list[Call]:
     """The calls in hand and those of the conversations to be made again, in order."""
     again = await store.of_conversations(conn, remade)
     await store.forget(conn, remade)
-    return sorted([*rows, *again], key=lambda row: (row.call.at, row.call.id))
+    return sorted([*calls, *again], key=lambda call: (call.at, call.id))
 
 
 async def _known(conn: AsyncConnection, calls: Sequence[Call]) -> Known:

@@ -1,6 +1,7 @@
 """The statements of ``store/links.py``: what the driver runs as it stands.
 
-Digests are looked for by expressions, as the indexes of ``links`` have them, and then compared whole.
+Digests are looked for by expressions, as the indexes of ``links`` have them, and then compared whole. Of ``requests``
+only the days that the calls are of are opened: each takes time, and there may be hundreds.
 """
 
 from typing import Final
@@ -8,11 +9,7 @@ from typing import Final
 _NODE: Final = """l.id, l.created_at, l.space, l.train_id, l.session, l.agent, l.parent_agent, l.whole, l.answered,
     l.response, l.body_digest, l.system_digest, l.prompt, l.summary, l.ok, l.side, l.conversation_id, l.branch_id,
     l.source, l.parent_id, l.parent_digest, l.retry_of, l.is_subtask, l.parent_task_id, l.task_use"""
-_TO_PLACE: Final = f"""
-SELECT {_NODE}, l.prefixes, l.opening, l.tasks, r.account_id, coalesce(r.message_count, 0) AS message_count,
-    coalesce(r.input_tokens + r.output_tokens, 0)::bigint AS tokens
-FROM links l LEFT JOIN requests r ON r.id = l.id AND r.created_at = l.created_at
-"""  # noqa: S608  our own columns
+_TO_PLACE: Final = f"SELECT {_NODE}, l.prefixes, l.opening, l.tasks FROM links l "  # noqa: S608  our own columns
 UNPLACED: Final = _TO_PLACE + "WHERE l.conversation_id IS NULL ORDER BY l.created_at, l.id LIMIT %s"
 OF_CONVERSATIONS: Final = _TO_PLACE + "WHERE l.conversation_id = ANY(%s) ORDER BY l.created_at, l.id"
 DISTURBED: Final = """
@@ -149,6 +146,7 @@ SELECT l.conversation_id, l.branch_id, (array_agg(l.parent_digest ORDER BY l.cre
 FROM links l
 JOIN unnest(%(ids)s::uuid[], %(at)s::timestamptz[]) AS a (id, at) ON l.id = a.id AND l.created_at = a.at
 LEFT JOIN requests r ON r.id = l.id AND r.created_at = l.created_at
+    AND r.created_at BETWEEN %(since)s AND %(until)s
 GROUP BY 1, 2 ORDER BY 1, 2
 ON CONFLICT (conversation_id, branch_id) DO UPDATE SET
     message_count = greatest(conversation_branches.message_count, excluded.message_count)
@@ -179,6 +177,7 @@ JOIN unnest(%(ids)s::uuid[], %(at)s::timestamptz[]) AS a (id, at) ON l.id = a.id
 JOIN unnest(%(standing)s::uuid[], %(subtasks)s::integer[], %(numbers)s::integer[], %(heads)s::boolean[])
     AS s (id, subtasks, numbers, main_taken) ON s.id = l.conversation_id
 LEFT JOIN requests r ON r.id = l.id AND r.created_at = l.created_at
+    AND r.created_at BETWEEN %(since)s AND %(until)s
 GROUP BY l.conversation_id ORDER BY l.conversation_id
 ON CONFLICT (id) DO UPDATE SET
     train_id = CASE WHEN excluded.last_at >= conversations.last_at THEN excluded.train_id

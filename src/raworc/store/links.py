@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -27,16 +26,6 @@ _LOCK: Final = 7_236_903
 _DIGEST: Final = 32
 
 
-@dataclass(frozen=True)
-class Unplaced:
-    """A call to be placed, with what its conversation's sums need of it."""
-
-    call: Call
-    account_id: str | None
-    tokens: int
-    message_count: int
-
-
 async def lock(conn: AsyncConnection, *, wait: bool = False) -> bool:
     """Be the only one that places calls, for this transaction; False when another one is, unless it was waited for."""
     if wait:
@@ -45,14 +34,14 @@ async def lock(conn: AsyncConnection, *, wait: bool = False) -> bool:
     return bool(await _value(conn, "SELECT pg_try_advisory_xact_lock(%s)", [_LOCK]))
 
 
-async def unplaced(conn: AsyncConnection, limit: int) -> list[Unplaced]:
+async def unplaced(conn: AsyncConnection, limit: int) -> list[Call]:
     """The oldest calls that have no place yet."""
-    return [_unplaced(row) for row in await repeated(conn, sql.UNPLACED, [limit])]
+    return [_call(row) for row in await repeated(conn, sql.UNPLACED, [limit])]
 
 
-async def of_conversations(conn: AsyncConnection, conversation_ids: Collection[uuid.UUID]) -> list[Unplaced]:
+async def of_conversations(conn: AsyncConnection, conversation_ids: Collection[uuid.UUID]) -> list[Call]:
     """Every call of these conversations."""
-    return [_unplaced(row) for row in await repeated(conn, sql.OF_CONVERSATIONS, [list(conversation_ids)])]
+    return [_call(row) for row in await repeated(conn, sql.OF_CONVERSATIONS, [list(conversation_ids)])]
 
 
 async def disturbed(conn: AsyncConnection, calls: Sequence[Call]) -> set[uuid.UUID]:
@@ -159,7 +148,8 @@ async def save_tasks(conn: AsyncConnection, started: Sequence[Task], taken: Coll
 
 async def add_up(conn: AsyncConnection, calls: Sequence[Call], states: Mapping[uuid.UUID, Conversation]) -> None:
     """Add calls that were just placed to the sums of their conversations, which stand as ``states`` says."""
-    added = {"ids": [call.id for call in calls], "at": [call.at for call in calls]}
+    times = [call.at for call in calls]
+    added = {"ids": [call.id for call in calls], "at": times, "since": min(times), "until": max(times)}
     await repeated(conn, sql.ADD_BRANCHES, added)
     standing = list(states.values())
     stand = {
@@ -187,10 +177,6 @@ def _link_values(call: Call, link: Link) -> tuple[object, ...]:
 def _task_values(task: Task) -> tuple[object, ...]:
     call, link = task.node.call, task.node.link
     return call.id, task.number, link.conversation_id, task.use.tool_use_id, call.space, task.use.prompt, call.at
-
-
-def _unplaced(row: dict[str, Any]) -> Unplaced:
-    return Unplaced(_call(row), row["account_id"], row["tokens"], row["message_count"])
 
 
 def _node(row: dict[str, Any]) -> Node:
