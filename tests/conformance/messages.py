@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from raworc.api.cycle import Calls
 from raworc.errors import RaworcError
+from raworc.wire.eager import EagerTask
 from raworc.wire.heading import Heading
 from raworc.wire.peer import SCOPE_KEY, Left, Peer, TooLarge
 
@@ -38,7 +39,7 @@ class MessageLine:
         self.named = dict(self.headers)
         self.heading = Heading(self.headers)
         self.peer: Peer = scope[SCOPE_KEY]
-        self.call = cast("asyncio.Task[None]", asyncio.current_task())
+        self.call = cast("EagerTask", asyncio.current_task())  # which has what a call's has
         self.disconnected = False
         self.refusal: RaworcError | None = None
         self.on_left: Callable[[], None] | None = None
@@ -64,6 +65,11 @@ class MessageLine:
 
     def piece(self, data: bytes, *, last: bool) -> None:
         self._waiting.put_nowait({"type": "http.response.body", "body": data, "more_body": not last})
+
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, at_once: bool) -> None:
+        assert at_once in {True, False}  # whatever is sent here leaves later
+        self.start(status, headers)
+        self.piece(body, last=True)
 
     @property
     def keeps_up(self) -> bool:
