@@ -83,7 +83,7 @@ class Books:
             input_tokens=dice.choice([0, dice.randrange(500)]),
             output_tokens=dice.choice([0, dice.randrange(500)]),
             cache_read_input_tokens=dice.choice([0, 7]),
-            status_code=dice.choice([None, 500]) if failed else 200,
+            status_code=dice.choice([None, 200, 500]) if failed else 200,
             error_type="broken" if failed else None,
             cost_usd=cost,
             price_version=None if cost is None else "p",

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from raworc.domain.ledger import Chosen
 from raworc.domain.periods import LENGTHS, Cell, Grain, Span, spans
 from raworc.store.choosing import values, where
+from raworc.store.recordings import KEYS
 from raworc.store.statement import composed
 
 Group = Literal["day", "space", "train_id", "account_id", "model", "request_type"]
@@ -45,33 +46,25 @@ class Sums:
 async def sums(conn: AsyncConnection, chosen: Chosen, by: Sequence[Group] = ()) -> dict[tuple[Any, ...], Sums]:
     """Sums of the calls that are meant, for each combination of ``by``: '' for null, a day by its beginning.
 
-    The tables of sums do not know which calls failed. Those are few, and an index knows them: they are added up one by
-    one, and all but them are the difference.
+    A kept sum is of one status, so most are of failed calls alone or of none. Of the few others (a stream that broke
+    has status 200) the failed calls are added up one by one. All but failed ones are the difference.
     """
-    match chosen.outcome.failed:
-        case None:
-            return await _sums(conn, chosen, spans(chosen.start, chosen.end), by)
-        case True:
-            return await _sums(conn, chosen, [Span("call", chosen.start, chosen.end)], by)
-        case False:
-            every = replace(chosen, outcome=replace(chosen.outcome, failed=None))
-            failed = replace(chosen, outcome=replace(chosen.outcome, failed=True))
-            less = await sums(conn, failed, by)
-            whole = await sums(conn, every, by)
-            left = {key: found - less.get(key, Sums()) for key, found in whole.items()}
-            return {key: found for key, found in left.items() if found.requests}
-
-
-async def _sums(
-    conn: AsyncConnection, chosen: Chosen, parts: Sequence[Span], by: Sequence[Group]
-) -> dict[tuple[Any, ...], Sums]:
+    if chosen.outcome.failed is False:
+        every = replace(chosen, outcome=replace(chosen.outcome, failed=None))
+        failed = replace(chosen, outcome=replace(chosen.outcome, failed=True))
+        less = await sums(conn, failed, by)
+        whole = await sums(conn, every, by)
+        left = {key: found - less.get(key, Sums()) for key, found in whole.items()}
+        return {key: found for key, found in left.items() if found.requests}
+    parts = spans(chosen.start, chosen.end)
     if not parts:
         return {}
+    meant = _failed(chosen, parts) if chosen.outcome.failed else _union(chosen, parts)
     keys = [f"{_DAY if name == 'day' else name} AS {name}" for name in by]
     added = [f"sum({name})::bigint AS {name}" for name in _COUNTS]
     listed = ", ".join([*keys, *added, "sum(cost_usd) AS cost_usd"])
     grouped = f"GROUP BY {', '.join(str(number + 1) for number in range(len(by)))}" if by else ""
-    statement = f"SELECT {listed} FROM ({_union(chosen, parts)}) s {grouped}"  # noqa: S608  our own names
+    statement = f"SELECT {listed} FROM ({meant}) s {grouped}"  # noqa: S608  our own names
     rows = await composed(conn, statement, _values(chosen, parts))
     return {
         tuple(row[name] for name in by): Sums(**{name: row[name] for name in _COLUMNS})
@@ -111,6 +104,26 @@ def _union(chosen: Chosen, parts: Sequence[Span]) -> str:
     )
 
 
+def _failed(chosen: Chosen, parts: Sequence[Span]) -> str:
+    """The failed calls of all parts: sums of nothing else, and single ones that share their sum with others."""
+    found: list[str] = []
+    for number, part in enumerate(parts):
+        calls = f"SELECT {number} AS part, {_FROM['call'].format(number=number)}{where(chosen, 'call')}"
+        if part.grain != "call":
+            kept = f"SELECT {number} AS part, {_FROM[part.grain].format(number=number)}{where(chosen, part.grain)}"
+            found.append(f"{kept} AND failed = requests")
+            calls += f" AND {_MIXED[part.grain].format(number=number)}"
+        found.append(calls)
+    return " UNION ALL ".join(found)
+
+
+def _mixed(table: str, unit: str) -> str:
+    """Of a call, that a sum of its kind is of failed calls and of others."""
+    own = ", ".join([f"date_trunc('{unit}', created_at, 'UTC')", *KEYS.values()])
+    return f"""({own}) IN (SELECT {", ".join([unit, *KEYS])} FROM {table}
+        WHERE {unit} >= %(start_{{number}})s AND {unit} < %(end_{{number}})s AND failed > 0 AND failed < requests)"""  # noqa: S608  our own names
+
+
 def _values(chosen: Chosen, parts: Sequence[Span]) -> dict[str, Any]:
     bounds = {f"{name}_{number}": getattr(part, name) for number, part in enumerate(parts) for name in ("start", "end")}
     return values(chosen) | bounds
@@ -120,6 +133,7 @@ _COLUMNS: Final = tuple(field.name for field in fields(Sums))
 _COUNTS: Final = tuple(name for name in _COLUMNS if name != "cost_usd")
 _DAY: Final = "date_trunc('day', at, 'UTC')"
 _KEPT: Final = f"space, train_id, account_id, model, request_type, {', '.join(_COLUMNS)}"
+_MIXED: Final = {"day": _mixed("request_dates", "day"), "hour": _mixed("request_hours", "hour")}
 _FROM: Final = {
     "day": f"day AS at, {_KEPT} FROM request_dates WHERE day >= %(start_{{number}})s AND day < %(end_{{number}})s",
     "hour": f"hour AS at, {_KEPT} FROM request_hours WHERE hour >= %(start_{{number}})s AND hour < %(end_{{number}})s",
