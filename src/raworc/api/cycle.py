@@ -25,6 +25,8 @@ from raworc.wire.peer import Left, Line, Peer, TooLarge
 Target = tuple[str, str, bytes]
 """The path, decoded; the path as it came, with the query; the query."""
 
+FEW_TASKS: Final = 4
+"""With more, calls that come in one turn of the event loop go on together in the next: so do then their answers."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _INTERNAL: Final = b"Internal Server Error"
 _BODILESS: Final = frozenset({204, 304})

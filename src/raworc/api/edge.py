@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from raworc.api.corked import Corked
-from raworc.api.cycle import CallCycle, Calls, Target, Way, target_of
+from raworc.api.cycle import FEW_TASKS, CallCycle, Calls, Target, Way, target_of
 from raworc.api.dispatch import Dispatcher
 from raworc.api.preamble import MAX_PREAMBLE_BYTES, listener_kind, read_preamble
 from raworc.api.refusals import refusal
@@ -96,9 +96,8 @@ class EdgeProtocol(HttpToolsProtocol):
         corked = Corked(transport, self.loop)
         super().connection_made(cast("asyncio.Transport", corked))
         self._way = Way(corked, self.flow, self.loop, cast("set[EagerTask]", self.tasks), self.on_response_complete)
-        kind = listener_kind(
-            transport.get_extra_info("sockname"), door=self.options.door_socket, model=self.options.model_socket
-        )
+        sockname, options = transport.get_extra_info("sockname"), self.options
+        kind = listener_kind(sockname, door=options.door_socket, model=options.model_socket)
         if kind is None:
             transport.abort()
             return
@@ -123,8 +122,10 @@ class EdgeProtocol(HttpToolsProtocol):
         """Preamble first where there is one, then HTTP; then see which deadline counts now."""
         self._hear(data)
         begun, self._begun = self._begun, None
-        if begun is not None:
+        if begun is not None and len(self.tasks) <= FEW_TASKS:
             begun.run()  # now, not while its connection's bytes are parsed
+        elif begun is not None:
+            self.loop.call_soon(begun.run)
 
     def _hear(self, data: bytes) -> None:
         if self._preamble is not None:
@@ -183,9 +184,8 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _is_large(self) -> bool:
         """Only asked where more came than a head may have: adding up costs as much as reading it."""
-        return (
-            len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self.options.max_header_bytes
-        )
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        return size > self.options.max_header_bytes
 
     def _serve(self, peer: Peer) -> None:
         """An ASGI application's request."""
