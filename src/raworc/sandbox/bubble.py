@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from raworc.sandbox import cgroups
+from raworc.sandbox import cgroups, stopping
 from raworc.sandbox.commands import CommandLink, RunningCommand
 from raworc.sandbox.dialogue import talking
 from raworc.sandbox.disk import DiskWatch, Watched
@@ -30,7 +30,7 @@ from raworc.sandbox.driver import (
 )
 from raworc.sandbox.egress import Egress
 from raworc.sandbox.ends import emptied
-from raworc.sandbox.lives import Life, Lives
+from raworc.sandbox.lives import Life, Lives, Process
 from raworc.sandbox.recipe import BASE_ENV
 from raworc.sandbox.shortage import Shortage
 from raworc.sandbox.spawner import Spawned
@@ -72,6 +72,7 @@ class Bubble:
         self._errors = spawned.errors
         self._running: set[RunningCommand] = set()
         self._frozen = False
+        self._stopped: list[Process] = []  # by signals, where no control group freezes
         self._overruns = 0
         self._died = asyncio.Event()
         plate = DoorPlate(spec.workspace.session_id, spec.epoch, around.door_key)
@@ -137,12 +138,28 @@ class Bubble:
         await asyncio.shield(self._buried)
 
     async def freeze(self) -> None:
-        """Stop the processor, keep the memory."""
-        self._set_frozen(frozen=True)
+        """Stop the processor, keep the memory: by the control group, where there is none by signals."""
+        self._check_alive()
+        try:
+            if self._life.group is not None and cgroups.can_freeze(self._life.group):
+                cgroups.freeze(self._life.group, frozen=True)
+            else:
+                self._stopped = await stopping.stop(self._life.init)
+        except OSError as error:  # TimeoutError is one
+            raise SandboxError(f"The sandbox could not be frozen: {error}") from error
+        self._frozen = True
 
     async def thaw(self) -> None:
         """Undo ``freeze``."""
-        self._set_frozen(frozen=False)
+        self._check_alive()
+        try:
+            if self._life.group is not None and cgroups.can_freeze(self._life.group):
+                cgroups.freeze(self._life.group, frozen=False)
+        except OSError as error:
+            raise SandboxError(f"The sandbox could not be thawed: {error}") from error
+        stopping.cont(self._stopped)
+        self._stopped = []
+        self._frozen = False
 
     async def close(self) -> None:
         """Kill everything inside and return when nothing of it is left."""
@@ -203,16 +220,6 @@ class Bubble:
 
     def _last_words(self) -> str:
         return os.pread(self._errors, 2000, 0).decode(errors="replace").strip()
-
-    def _set_frozen(self, *, frozen: bool) -> None:
-        self._check_alive()
-        if self._life.group is None or not cgroups.can_freeze(self._life.group):
-            raise SandboxError("This host has no control group that can be frozen: pause is not possible")
-        try:
-            cgroups.freeze(self._life.group, frozen=frozen)
-            self._frozen = frozen
-        except OSError as error:
-            raise SandboxError(f"The sandbox could not be frozen or thawed: {error}") from error
 
     def _kill(self) -> None:
         """Harmless when it is dead already."""

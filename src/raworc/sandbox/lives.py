@@ -88,6 +88,12 @@ def process(pid: int) -> Process:
     return Process(pid, stat[1])
 
 
+def state(pid: int) -> str | None:
+    """What it does, in the letter of proc(5); None when nobody has ``pid``."""
+    stat = _stat(pid)
+    return stat[0] if stat else None
+
+
 class Lives:
     """The folder of life files. Blocking, but small."""
 

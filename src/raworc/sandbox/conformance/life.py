@@ -169,6 +169,27 @@ async def freezing_stops_and_thawing_continues(bench: Bench) -> None:
         same((await asyncio.wait_for(running, 10)).text, "done", "the output after thawing")
 
 
+async def what_multiplies_is_frozen_whole_and_what_stood_still_does_so_afterwards(bench: Bench) -> None:
+    workspace = bench.workspace()
+    script = """
+        sleep 1000 & echo $! > still; kill -STOP $!
+        for n in 1 2 3; do (while :; do date +%s%N >> moving; done) & done
+    """
+    async with bench.sandbox(workspace) as sandbox:
+        await run(sandbox, script)
+        try:
+            await sandbox.freeze()
+        except SandboxError:
+            return  # the contract allows it
+        files = bench.driver.files(workspace)
+        before = files.read("moving")
+        await asyncio.sleep(0.3)
+        same(len(files.read("moving")), len(before), "what was written meanwhile")
+        await sandbox.thaw()
+        await until(lambda: _succeeds(sandbox, f"test $(stat -c %s moving) -gt {len(before)}"), "going on")
+        same((await run(sandbox, "cut -d' ' -f3 /proc/$(cat still)/stat")).text, "T", "the state of who stood still")
+
+
 async def a_frozen_sandbox_can_be_closed(bench: Bench) -> None:
     async with bench.sandbox() as sandbox:
         with contextlib.suppress(SandboxError):
@@ -205,5 +226,6 @@ CASES: tuple[Case, ...] = (
     the_door_leads_to_the_gateway,
     a_gateway_that_is_away_is_said_to_be,
     freezing_stops_and_thawing_continues,
+    what_multiplies_is_frozen_whole_and_what_stood_still_does_so_afterwards,
     a_frozen_sandbox_can_be_closed,
 )
