@@ -52,7 +52,8 @@ class Process:
     def send_signal(self, number: signal.Signals) -> None:
         """Send it, unless it has ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it has ended since
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """SIGTERM."""
