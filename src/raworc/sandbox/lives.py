@@ -38,6 +38,16 @@ class Process:
         stat = _stat(self.pid)
         return stat is None or stat[0] in _ZOMBIE_STATES or stat[1] != self.start_time
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, and nobody who has its pid later."""
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                if not self.is_gone:  # looked at through the descriptor's pid: it cannot be another's by now
+                    signal.pidfd_send_signal(descriptor, number)
+            finally:
+                os.close(descriptor)
+
 
 @dataclass(frozen=True)
 class Life:
@@ -60,13 +70,7 @@ class Life:
         """SIGKILL all of it; the caller waits for :attr:`is_empty` and calls again while it is not."""
         if self.boot != boot():
             return
-        with contextlib.suppress(ProcessLookupError):
-            descriptor = os.pidfd_open(self.init.pid)
-            try:
-                if not self.init.is_gone:  # looked at through the descriptor's pid: it cannot be another's by now
-                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            finally:
-                os.close(descriptor)
+        self.init.send(signal.SIGKILL)
         if self.group is not None:
             cgroups.kill(self.group)
 

@@ -6,7 +6,6 @@ in a row find nobody running, nobody runs.
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -27,25 +26,32 @@ async def stop(init: Process) -> list[Process]:
         TimeoutError: something does not stop (it waits for a disk, or more comes than is stopped); all of it goes on.
     """
     stopped: dict[Process, None] = {}
+    try:
+        await _stop(init, stopped)
+    except BaseException:
+        cont(list(stopped))
+        raise
+    return list(stopped)
+
+
+async def _stop(init: Process, stopped: dict[Process, None]) -> None:
     deadline, clean = time.monotonic() + _WITHIN_S, 0
     while clean < 2:  # noqa: PLR2004  looks, see above
         running = [one for one in _members(init) if state(one.pid) not in _STOPPED]
         clean = 0 if running else clean + 1
         for one in running:
             stopped[one] = None
-            _send(one, signal.SIGSTOP)
+            one.send(signal.SIGSTOP)
         if running:
             if time.monotonic() > deadline:
-                cont(list(stopped))
                 raise TimeoutError("its processes do not stop")
             await asyncio.sleep(_EVERY_S)
-    return list(stopped)
 
 
 def cont(stopped: list[Process]) -> None:
     """Let them go on, children first: no parent finds its child stopped."""
     for one in reversed(stopped):
-        _send(one, signal.SIGCONT)
+        one.send(signal.SIGCONT)
 
 
 def _members(init: Process) -> Iterator[Process]:
@@ -56,13 +62,3 @@ def _members(init: Process) -> Iterator[Process]:
             yield process(pid)
             for task in Path(f"/proc/{pid}/task").iterdir():
                 found += [int(child) for child in (task / "children").read_text(encoding="ascii").split()]
-
-
-def _send(one: Process, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        descriptor = os.pidfd_open(one.pid)
-        try:
-            if not one.is_gone:  # looked at through the descriptor's pid: it cannot be another's by now
-                signal.pidfd_send_signal(descriptor, number)
-        finally:
-            os.close(descriptor)
