@@ -127,6 +127,7 @@ def test_a_database_that_cannot_write_its_log(installed: tuple[Raworc, Settings]
             until(lambda: not (pg / "ballast").exists(), "the ballast is let go")
             assert is_refused(client)
             assert client.health().database == "connected"
+            until(lambda: load.refused > 0, "those who work are refused, once what they asked for before is done")
             fillers.append(fill(pg, name="two"))
             exhaust(url_at(settings.postgres_socket_dir))
             until(lambda: is_refused(client), "a database without room is said to be away")
